@@ -1,0 +1,60 @@
+"""Texts and number sequences as compressed bytes.
+
+Texts are UTF-8 with `surrogatepass`: a reply may hold lone surrogates, which plain UTF-8 refuses, and NUL, which a
+text column of PostgreSQL refuses. Such a text comes back exactly as it went in.
+"""
+
+import json
+import struct
+import zlib
+from collections.abc import Sequence
+
+from evolve.types import Message
+
+
+def pack_text(text: str) -> bytes:
+    r"""Return `text` compressed; the empty text is no bytes at all.
+
+    >>> pack_text(""), unpack_text(pack_text("\ud800 and \x00")) == "\ud800 and \x00"
+    (b'', True)
+    """
+    return zlib.compress(text.encode("utf-8", "surrogatepass")) if text else b""
+
+
+def unpack_text(packed: bytes) -> str:
+    """Return the text that `pack_text` packed."""
+    return zlib.decompress(packed).decode("utf-8", "surrogatepass") if packed else ""
+
+
+def messages_text(messages: Sequence[Message]) -> str:
+    """Return a prompt as JSON text, the same for the same messages."""
+    # Not in ASCII: two lone surrogates that stand side by side would come back as one character.
+    return json.dumps([[message.role, message.content] for message in messages], ensure_ascii=False)
+
+
+def read_messages(text: str) -> tuple[Message, ...]:
+    """Return the messages that `messages_text` wrote."""
+    return tuple(Message(role=role, content=content) for role, content in json.loads(text))
+
+
+def pack_ids(ids: Sequence[int]) -> bytes | None:
+    """Return `(T,)` token ids as compressed little-endian int32, None when there are none."""
+    return zlib.compress(struct.pack(f"<{len(ids)}i", *ids)) if ids else None
+
+
+def unpack_ids(packed: bytes | None) -> tuple[int, ...]:
+    """Return the `(T,)` token ids that `pack_ids` packed."""
+    return () if packed is None else tuple(number for (number,) in struct.iter_unpack("<i", zlib.decompress(packed)))
+
+
+def pack_floats(numbers: Sequence[float]) -> bytes | None:
+    """Return `(T,)` log-probabilities as compressed little-endian float32, None when there are none.
+
+    Engines compute them in float32 or less, so that nothing is lost; other values are rounded.
+    """
+    return zlib.compress(struct.pack(f"<{len(numbers)}f", *numbers)) if numbers else None
+
+
+def unpack_floats(packed: bytes | None) -> tuple[float, ...]:
+    """Return the `(T,)` log-probabilities that `pack_floats` packed."""
+    return () if packed is None else tuple(number for (number,) in struct.iter_unpack("<f", zlib.decompress(packed)))

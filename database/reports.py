@@ -1,0 +1,131 @@
+"""What the command line and the report ask of a run."""
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import aliased
+
+from database.access import RunAccess
+from database.mapping import to_evaluation, to_program
+from database.rows import AttemptRow, EvaluationRow, ProgramRow
+from evolve.errors import NotFoundError
+from evolve.types import Direction, Evaluation, Outcome, Program
+
+#: The id of the seed program and of its attempt, which no model made.
+SEED_ID = 0
+
+
+class RunReports(RunAccess):
+    """The reads that look back on a run; none of them is needed to search."""
+
+    def best_programs(self, limit: int, direction: Direction) -> Sequence[Program]:
+        """Return up to `limit` valid programs by the score that counts, best first; ties go to the older."""
+        score = ProgramRow.score.desc() if direction is Direction.MAX else ProgramRow.score.asc()
+        query = (
+            select(ProgramRow)
+            .where(ProgramRow.run_id == self.record.id, ProgramRow.score.is_not(None))
+            .order_by(score, ProgramRow.id)
+            .limit(limit)
+        )
+        with self._rows() as session:
+            return [to_program(row) for row in session.scalars(query)]
+
+    def lineage(self, program_id: int) -> Sequence[Program]:
+        """Return the seed program, its child, and so on down to this program.
+
+        Raises:
+            NotFoundError: The run has no such program.
+        """
+        run_id = self.record.id
+        line = (
+            select(ProgramRow.id, ProgramRow.parent_id)
+            .where(ProgramRow.run_id == run_id, ProgramRow.id == program_id)
+            .cte("line", recursive=True)
+        )
+        parent = aliased(ProgramRow)
+        line = line.union_all(
+            select(parent.id, parent.parent_id).where(parent.run_id == run_id, parent.id == line.c.parent_id)
+        )
+        # A parent's id is lower than its child's: the table refuses any other.
+        query = (
+            select(ProgramRow)
+            .join(line, ProgramRow.id == line.c.id)
+            .where(ProgramRow.run_id == run_id)
+            .order_by(ProgramRow.id)
+        )
+        with self._rows() as session:
+            programs = [to_program(row) for row in session.scalars(query)]
+        if not programs:
+            raise self._no("program", program_id)
+        return programs
+
+    def evaluations(self, program_id: int) -> Sequence[Evaluation]:
+        """Return the evaluations of a program in the order of running; empty when there is no such program."""
+        query = (
+            select(EvaluationRow)
+            .where(EvaluationRow.run_id == self.record.id, EvaluationRow.program_id == program_id)
+            .order_by(EvaluationRow.number)
+        )
+        with self._rows() as session:
+            return [to_evaluation(row) for row in session.scalars(query)]
+
+    def best_construction(self, direction: Direction) -> tuple[int, Evaluation] | None:
+        """Return the evaluation with the best construction and its program's id, None when there is none.
+
+        Any valid evaluation may hold it, also one whose score does not count because a second run was worse: a
+        construction stands for itself. Ties go to the older.
+        """
+        score = EvaluationRow.score.desc() if direction is Direction.MAX else EvaluationRow.score.asc()
+        query = (
+            select(EvaluationRow)
+            .where(EvaluationRow.run_id == self.record.id, EvaluationRow.score.is_not(None))
+            .where(EvaluationRow.construction.is_not(None))
+            .order_by(score, EvaluationRow.program_id, EvaluationRow.number)
+            .limit(1)
+        )
+        with self._rows() as session:
+            row = session.scalars(query).first()
+            return None if row is None else (row.program_id, to_evaluation(row))
+
+    def outcome_counts(self) -> Mapping[Outcome, int]:
+        """Return how many completions ended how; the seed program is none of them."""
+        query = (
+            select(AttemptRow.outcome, func.count())
+            .where(AttemptRow.run_id == self.record.id, AttemptRow.id != SEED_ID)
+            .group_by(AttemptRow.outcome)
+        )
+        with self._reading() as connection:
+            return {row[0]: row[1] for row in connection.execute(query)}
+
+    def attempts_made(self) -> int:
+        """Return how many completions are stored; the seed program is none of them."""
+        return sum(self.outcome_counts().values())
+
+    def token_totals(self) -> tuple[int, int]:
+        """Return the tokens of all completions, and of their prompts, each counted as often as it was sent."""
+        query = select(func.sum(AttemptRow.tokens), func.sum(AttemptRow.prompt_tokens)).where(
+            AttemptRow.run_id == self.record.id
+        )
+        with self._reading() as connection:
+            tokens, prompt_tokens = connection.execute(query).one()
+        return int(tokens or 0), int(prompt_tokens or 0)
+
+    def best_curve(self, direction: Direction) -> Sequence[tuple[float, int, float]]:
+        """Return each moment at which the best score rose: seconds, completions stored by then, the new best."""
+        query = (
+            select(AttemptRow.id, AttemptRow.finished_s, ProgramRow.score)
+            .outerjoin(ProgramRow, (ProgramRow.run_id == AttemptRow.run_id) & (ProgramRow.id == AttemptRow.id))
+            .where(AttemptRow.run_id == self.record.id)
+            .order_by(AttemptRow.finished_s, AttemptRow.id)
+        )
+        curve: list[tuple[float, int, float]] = []
+        made = 0
+        with self._reading() as connection:
+            for attempt_id, finished_s, score in connection.execute(query):
+                made += attempt_id != SEED_ID
+                if score is not None and (not curve or direction.gain(score, curve[-1][2]) > 0):
+                    curve.append((finished_s, made, score))
+        return curve
+
+    def _no(self, noun: str, number: int) -> NotFoundError:
+        return NotFoundError(f"run {self.record.id} has no {noun} {number}: list its programs with `evolve show`")

@@ -1,0 +1,215 @@
+"""The tables, as typed rows. Rows are inserted and never changed; `migrations/` holds the same tables as history.
+
+Wide columns come last in their table: SQLite then reads the narrow ones without touching a text's overflow pages.
+"""
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    Double,
+    Enum,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from evolve.types import FinishReason, Outcome
+
+#: Names of constraints, so that a later migration can name what it drops on every database.
+NAMES = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+def _texts(enum: type[Outcome] | type[FinishReason]) -> list[str]:
+    return [member.value for member in enum]
+
+
+class Base(DeclarativeBase):
+    """Base of all rows; says which column type stands for which Python type."""
+
+    metadata = MetaData(naming_convention=NAMES)
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it from the class
+        int: BigInteger(),
+        float: Double(),
+        str: Text(),
+        bytes: LargeBinary(),
+        dict[str, int]: JSON(),
+        list[int]: JSON(),
+        # Plain text in the database: a new outcome needs no migration.
+        Outcome: Enum(Outcome, native_enum=False, length=16, values_callable=_texts),
+        FinishReason: Enum(FinishReason, native_enum=False, length=16, values_callable=_texts),
+    }
+
+
+class RunRow(Base):
+    """One search: `evolve.types.RunRecord`."""
+
+    __tablename__ = "runs"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    problem: Mapped[str]
+    model: Mapped[str]
+    folder: Mapped[str] = mapped_column(unique=True)
+    seed: Mapped[int]
+    started_at: Mapped[float]
+    config: Mapped[bytes]
+
+
+class StepRow(Base):
+    """The end of one step: `evolve.types.StepReport`. A step without a row is not finished."""
+
+    __tablename__ = "steps"
+
+    run_id: Mapped[int] = mapped_column(Integer, ForeignKey("runs.id"), primary_key=True)
+    step: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    attempts: Mapped[int]
+    best: Mapped[float]
+    improved: Mapped[int]
+    tokens: Mapped[int]
+    prompt_tokens: Mapped[int]
+    generate_s: Mapped[float]
+    tail_s: Mapped[float]
+    database_s: Mapped[float]
+    stragglers: Mapped[int]
+    finished_s: Mapped[float]
+    outcomes: Mapped[dict[str, int]]
+
+
+class PromptRow(Base):
+    """The messages that the samples of one group share.
+
+    Attributes:
+        sha256: Of the messages' JSON text, before compression.
+        messages: Compressed JSON: `[[role, content], ...]`.
+    """
+
+    __tablename__ = "prompts"
+
+    run_id: Mapped[int] = mapped_column(Integer, ForeignKey("runs.id"), primary_key=True)
+    sha256: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    messages: Mapped[bytes]
+
+
+class AttemptRow(Base):
+    """One completion and its outcome: `evolve.types.Attempt` without what only a program has.
+
+    `parent_id` is no foreign key: the seed program's attempt names itself and is stored before it.
+
+    Attributes:
+        sample_group: The completion's group; `group` alone is a reserved word of SQL.
+        token_ids: Compressed little-endian int32; None when the engine did not know them.
+        logprobs: Compressed little-endian float32; None when the engine did not know them.
+    """
+
+    __tablename__ = "attempts"
+    __table_args__ = (
+        ForeignKeyConstraint(["run_id", "prompt_sha256"], ["prompts.run_id", "prompts.sha256"]),
+        # Finds the attempts of a step, and holds all that the totals need, so that they never read the replies.
+        Index(None, "run_id", "step", "outcome", "tokens", "prompt_tokens"),
+    )
+
+    run_id: Mapped[int] = mapped_column(Integer, ForeignKey("runs.id"), primary_key=True)
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    step: Mapped[int]
+    island: Mapped[int]
+    parent_id: Mapped[int]
+    outcome: Mapped[Outcome]
+    reward: Mapped[float | None]
+    known_as: Mapped[int | None]
+    finished_s: Mapped[float]
+    sample_group: Mapped[int]
+    sample: Mapped[int]
+    tokens: Mapped[int]
+    prompt_tokens: Mapped[int]
+    finish_reason: Mapped[FinishReason]
+    seconds: Mapped[float]
+    identity: Mapped[str | None]
+    prompt_sha256: Mapped[bytes] = mapped_column(LargeBinary(32))
+    inspiration_ids: Mapped[list[int]]
+    feedback: Mapped[bytes]
+    reply: Mapped[bytes]
+    token_ids: Mapped[bytes | None]
+    logprobs: Mapped[bytes | None]
+
+
+class ProgramRow(Base):
+    """The child of an attempt that has a source of its own.
+
+    Attributes:
+        failed: Whether it ran and failed, so that the newest failure is found without reading its siblings.
+        length: Characters of the source.
+    """
+
+    __tablename__ = "programs"
+    __table_args__ = (
+        ForeignKeyConstraint(["run_id", "id"], ["attempts.run_id", "attempts.id"]),
+        ForeignKeyConstraint(["run_id", "parent_id"], ["programs.run_id", "programs.id"]),
+        CheckConstraint("parent_id < id", name="older_parent"),  # so that no lineage is a circle
+        Index(None, "run_id", "identity", "id"),
+        Index(None, "run_id", "parent_id", "failed", "id"),
+        Index(None, "run_id", "score", "id"),
+    )
+
+    run_id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    parent_id: Mapped[int | None]
+    step: Mapped[int]
+    outcome: Mapped[Outcome]
+    failed: Mapped[bool]
+    score: Mapped[float | None]
+    length: Mapped[int]
+    identity: Mapped[str]
+    source: Mapped[bytes]
+
+
+class EvaluationRow(Base):
+    """One run of a program: `evolve.types.Evaluation`; `number` counts a program's evaluations from 0."""
+
+    __tablename__ = "evaluations"
+    __table_args__ = (
+        ForeignKeyConstraint(["run_id", "program_id"], ["programs.run_id", "programs.id"]),
+        Index(None, "run_id", "score", "program_id", "number"),
+    )
+
+    run_id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    program_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    seed: Mapped[int]
+    outcome: Mapped[Outcome]
+    score: Mapped[float | None]
+    wall_s: Mapped[float]
+    cpu_s: Mapped[float]
+    peak_memory_mib: Mapped[float]
+    peak_processes: Mapped[int]
+    exact: Mapped[str | None]
+    feedback: Mapped[bytes]
+    construction: Mapped[bytes | None]
+
+
+class MembershipRow(Base):
+    """A program's place on an island: `evolve.types.Membership`; `number` is the order of storing, from 0."""
+
+    __tablename__ = "memberships"
+    __table_args__ = (
+        ForeignKeyConstraint(["run_id", "program_id"], ["programs.run_id", "programs.id"]),
+        ForeignKeyConstraint(["run_id", "step"], ["steps.run_id", "steps.step"]),
+        Index(None, "run_id", "program_id"),
+    )
+
+    run_id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    program_id: Mapped[int]
+    island: Mapped[int]
+    step: Mapped[int]
+    migrant: Mapped[bool]

@@ -1,0 +1,195 @@
+"""Connections and transactions: SQLite's settings, one writer at a time, and errors of one line.
+
+What survives what is in `README.md`; it follows from `journal_mode` and `synchronous` below.
+"""
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from evolve.errors import ConfigError, RunFolderError, StoreError
+
+#: How long a statement waits for another process that writes, and a thread for a connection.
+WAIT_S = 60.0
+#: Connections that readers share; a writer takes one more.
+CONNECTIONS = 8
+#: Replies take 1 to 4 kB: in SQLite's pages of 4 kB nearly half of the file would be left empty.
+PAGE_BYTES = 8192
+#: The cure for each failure that a user can mend, by words of the driver's message.
+CURES = (
+    ("locked", "another program holds it: end that program, then resume the run"),
+    ("full", "free some space on the disk, then resume the run"),
+    ("readonly", "make the file and its folder writable, then resume the run"),
+    ("unable to open", "check that its folder is there and writable"),
+    ("malformed", "the file is damaged: put a copy in its place, or start a new run"),
+    ("not a database", "the file is something else, or damaged: put a copy in its place, or start a new run"),
+    ("UNIQUE", "it is stored already: a run must not be written by two programs at once"),
+)
+
+
+class Storage:
+    """One database: its connections, and the lock that lets one thread write at a time.
+
+    SQLite has one writer anyway; waiting for a lock in the process is fair and costs nothing, whereas SQLite's own
+    waiting polls. Other databases keep the same rule: a run has one process that writes, a millisecond at a time.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._writer = engine.execution_options(begin="IMMEDIATE", synchronous="NORMAL")
+        self._safe_writer = engine.execution_options(begin="IMMEDIATE", synchronous="FULL")
+        self._write = threading.Lock()
+        self._closed = False
+        self.where = place(engine.url)
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Give a connection in a transaction that sees one state of the database.
+
+        Raises:
+            StoreError: The database failed or is closed.
+        """
+        with self._translated(), self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self, *, through_power_cut: bool = False) -> Iterator[Connection]:
+        """Give a connection in a transaction that commits at the end, or leaves nothing behind when it fails.
+
+        Args:
+            through_power_cut: Wait until the disk has this transaction and all that came before it.
+
+        Raises:
+            StoreError: The database failed or is closed.
+        """
+        engine = self._safe_writer if through_power_cut else self._writer
+        with self._translated(), self._write, engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def migrating(self) -> Iterator[Connection]:
+        """Give a connection to change the tables with; other connections should be idle.
+
+        SQLite can only change a table by making it anew and dropping the old one, so its foreign keys rest meanwhile.
+        They are checked as a whole before the transaction commits.
+
+        Raises:
+            StoreError: The database failed, or a row would refer to one that is not there; nothing is changed then.
+        """
+        engine = self._safe_writer.execution_options(foreign_keys="OFF")
+        try:
+            with self._translated(), self._write, engine.begin() as connection:
+                yield connection
+                if connection.dialect.name == "sqlite" and connection.exec_driver_sql("PRAGMA foreign_key_check").all():
+                    raise StoreError(f"the database {self.where} refers to rows that it lacks: put a copy in its place")
+        finally:
+            self._engine.dispose()  # the next connections check foreign keys again
+
+    def close(self) -> None:
+        """Close all connections; a transaction under way in another thread ends first, a later one is refused."""
+        with self._write:
+            self._closed = True
+        self._engine.dispose()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        if self._closed:
+            raise StoreError(f"the database {self.where} is closed: open it again")
+        try:
+            yield
+        except (DBAPIError, PoolTimeoutError) as error:
+            raise store_error(self.where, error) from error
+
+
+def store_error(where: str, error: DBAPIError | PoolTimeoutError) -> StoreError:
+    """Return the error of one line for what the driver or the pool reported."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    reason = " ".join(str(cause).split())
+    cure = next((cure for word, cure in CURES if word in reason), "see that it can be reached, then resume the run")
+    return StoreError(f"the database {where} failed ({reason}): {cure}")
+
+
+def place(url: URL) -> str:
+    """Return how messages name the database: the file, or the URL without its password."""
+    return url.database or "" if url.get_backend_name() == "sqlite" else url.render_as_string(hide_password=True)
+
+
+def connect(text: str, *, create: bool) -> Engine:
+    """Return an engine for a database URL; no connection is made yet.
+
+    Raises:
+        ConfigError: It is no database URL, or its driver is not installed.
+        RunFolderError: The SQLite file or its folder is missing (the file where `create` is off) or not writable.
+    """
+    try:
+        url = make_url(text)
+        if url.get_backend_name() == "sqlite":
+            return _connect_sqlite(url, create=create)
+        return create_engine(url, pool_size=CONNECTIONS, pool_timeout=WAIT_S, pool_pre_ping=True)
+    except NoSuchModuleError as error:
+        name = make_url(text).drivername
+        raise ConfigError(f"database.url names {name!r}, which SQLAlchemy does not know: use sqlite:///FILE") from error
+    except ArgumentError as error:
+        raise ConfigError(f"database.url={text!r} is no database URL: expected sqlite:///FILE, for example") from error
+    except ImportError as error:
+        raise ConfigError(
+            f"database.url needs the package {error.name!r}: install it, or use sqlite:///FILE"
+        ) from error
+
+
+def _connect_sqlite(url: URL, *, create: bool) -> Engine:
+    if url.database in (None, "", ":memory:"):
+        raise ConfigError("database.url names a database in memory, which loses the run: use sqlite:///FILE")
+    path = Path(str(url.database))
+    try:
+        _check_file(path, create=create)
+    except OSError as error:
+        reason = error.strerror
+        raise RunFolderError(
+            f"the database {path} cannot be reached ({reason}): allow it, or choose another"
+        ) from error
+    wait = {} if "timeout" in url.query else {"timeout": WAIT_S}
+    engine = create_engine(url, pool_size=CONNECTIONS, pool_timeout=WAIT_S, connect_args=wait)
+    event.listen(engine, "connect", _set_up_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _check_file(path: Path, *, create: bool) -> None:
+    if not path.parent.is_dir():
+        raise RunFolderError(f"the folder {path.parent} of the database does not exist: create it first")
+    if path.is_dir():
+        raise RunFolderError(f"the database {path} is a folder: name a file")
+    if not create and not path.exists():
+        raise RunFolderError(f"there is no database {path}: name the folder of a run")
+    for needed in (path.parent, path):  # SQLite keeps its log beside the file
+        if needed.exists() and not os.access(needed, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+            raise RunFolderError(f"{needed} cannot be written, which the database needs: allow it, or choose another")
+
+
+def _set_up_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+    """Set what SQLite forgets with the connection; called for each new one."""
+    if not isinstance(connection, sqlite3.Connection):
+        raise ConfigError("database.url must use SQLite's own driver: write sqlite:///FILE")
+    connection.isolation_level = None  # Python would begin a transaction too late, and never one for DDL
+    connection.execute(f"PRAGMA page_size={PAGE_BYTES}")  # of a new file; kept by an old one
+    connection.execute("PRAGMA journal_mode=WAL")  # readers and the writer do not wait for each other
+    connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    """Begin a transaction; a writer takes the lock at once, as it would fail if it asked for it after reading."""
+    options = connection.get_execution_options()
+    for name in ("synchronous", "foreign_keys"):  # neither can change inside a transaction
+        if name in options:
+            connection.exec_driver_sql(f"PRAGMA {name}={options[name]}")
+    connection.exec_driver_sql(f"BEGIN {options.get('begin', 'DEFERRED')}")

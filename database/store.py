@@ -1,0 +1,219 @@
+"""One run's part of the database, as the search uses it: the `Store` protocol of `evolve.types`."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from sqlalchemy import BindParameter, ColumnElement, and_, bindparam, exists, func, insert, select
+
+from database.codec import pack_text, read_messages, unpack_text
+from database.mapping import attempt_values, step_values, to_attempt, to_program, to_report
+from database.reports import RunReports
+from database.rows import AttemptRow, EvaluationRow, MembershipRow, ProgramRow, PromptRow, StepRow
+from evolve.errors import StoreError
+from evolve.types import Attempt, Failure, Member, Membership, Message, Program, StepReport
+
+_RUN: BindParameter[int] = bindparam("run")
+# Built once: an insert asks this each time.
+_STORED = select(
+    exists().where(AttemptRow.run_id == _RUN, AttemptRow.id == bindparam("attempt")),
+    exists().where(PromptRow.run_id == _RUN, PromptRow.sha256 == bindparam("sha256")),
+)
+_KNOWN = (
+    select(ProgramRow.id)
+    .where(
+        ProgramRow.run_id == _RUN,
+        ProgramRow.identity == bindparam("identity"),
+        ProgramRow.step < bindparam("before_step"),
+    )
+    .order_by(ProgramRow.id)
+    .limit(1)
+)
+_LAST_FAILURE = (
+    select(ProgramRow.outcome, AttemptRow.feedback)
+    .join(AttemptRow, and_(AttemptRow.run_id == ProgramRow.run_id, AttemptRow.id == ProgramRow.id))
+    .where(
+        ProgramRow.run_id == _RUN,
+        ProgramRow.parent_id == bindparam("parent"),
+        ProgramRow.failed.is_(True),
+        ProgramRow.step < bindparam("before_step"),
+    )
+    .order_by(ProgramRow.id.desc())
+    .limit(1)
+)
+_ATTEMPTS = (
+    select(AttemptRow, PromptRow, ProgramRow)
+    .join(PromptRow, and_(PromptRow.run_id == AttemptRow.run_id, PromptRow.sha256 == AttemptRow.prompt_sha256))
+    .outerjoin(ProgramRow, and_(ProgramRow.run_id == AttemptRow.run_id, ProgramRow.id == AttemptRow.id))
+    .order_by(AttemptRow.id)
+)
+
+
+class RunStore(RunReports):
+    """A run's attempts, programs, steps and memberships; `evolve.types.Store` states what each method promises.
+
+    Any thread may call any method; `database_s` adds up the time that they all spend here.
+    """
+
+    def insert_attempt(self, attempt: Attempt) -> None:
+        """Store an attempt with its prompt, program and evaluations, in one transaction.
+
+        When it returns, the end of this process cannot lose the attempt. An attempt that is stored already is left as
+        it is. Texts are compressed before the transaction begins, outside the writers' lock.
+
+        Raises:
+            StoreError: The database failed; nothing of the attempt is stored.
+            ValueError: The attempt contradicts itself.
+        """
+        with self._timed():
+            values = attempt_values(self.record.id, attempt)
+            key = {"run": self.record.id, "attempt": attempt.id, "sha256": values.sha256}
+            with self._storage.writing() as connection:
+                attempt_is_stored, prompt_is_stored = connection.execute(_STORED, key).one()
+                if attempt_is_stored:
+                    return
+                if not prompt_is_stored:
+                    prompt = {"run_id": self.record.id, "sha256": values.sha256, "messages": pack_text(values.messages)}
+                    connection.execute(insert(PromptRow), prompt)
+                connection.execute(insert(AttemptRow), values.attempt)
+                if values.program is not None:
+                    connection.execute(insert(ProgramRow), values.program)
+                if values.evaluations:
+                    connection.execute(insert(EvaluationRow), values.evaluations)
+
+    def finish_step(self, report: StepReport, memberships: Sequence[Membership]) -> None:
+        """Store the end of a step and the new memberships in one transaction.
+
+        When it returns, a power cut cannot lose the step, nor any attempt that was stored before.
+
+        Raises:
+            StoreError: The step is finished already, a membership names no program, or the database failed; nothing
+                is stored then.
+        """
+        run_id = self.record.id
+        last = select(func.max(MembershipRow.number)).where(MembershipRow.run_id == run_id)
+        finished = select(exists().where(StepRow.run_id == run_id, StepRow.step == report.step))
+        with self._timed(), self._storage.writing(through_power_cut=True) as connection:
+            if connection.scalar(finished):
+                raise StoreError(f"step {report.step} of run {run_id} is finished already: resume from the next step")
+            connection.execute(insert(StepRow), step_values(run_id, report))
+            number = connection.scalar(last)
+            first = 0 if number is None else number + 1
+            rows = [
+                {
+                    "run_id": run_id,
+                    "number": first + offset,
+                    "program_id": membership.program_id,
+                    "island": membership.island,
+                    "step": membership.step,
+                    "migrant": membership.migrant,
+                }
+                for offset, membership in enumerate(memberships)
+            ]
+            if rows:
+                connection.execute(insert(MembershipRow), rows)
+
+    def program(self, program_id: int) -> Program:
+        """Return one program.
+
+        Raises:
+            NotFoundError: The run has no such program.
+        """
+        with self._rows() as session:
+            row = session.get(ProgramRow, (self.record.id, program_id))
+            if row is None:
+                raise self._no("program", program_id)
+            return to_program(row)
+
+    def attempt(self, attempt_id: int) -> Attempt:
+        """Return one attempt with its prompt, reply and evaluations.
+
+        Raises:
+            NotFoundError: The run has no such attempt.
+        """
+        attempts = self._attempts(AttemptRow.id == attempt_id)
+        if not attempts:
+            raise self._no("attempt", attempt_id)
+        return attempts[0]
+
+    def known(self, identity: str, *, before_step: int) -> int | None:
+        """Return the lowest id of the programs with this identity that were born before `before_step`."""
+        with self._reading() as connection:
+            key = {"run": self.record.id, "identity": identity, "before_step": before_step}
+            return connection.scalar(_KNOWN, key)
+
+    def last_failure(self, parent_id: int, *, before_step: int) -> Failure | None:
+        """Return how the newest child of `parent_id` that ran and failed before `before_step` did so, if any did."""
+        with self._reading() as connection:
+            key = {"run": self.record.id, "parent": parent_id, "before_step": before_step}
+            row = connection.execute(_LAST_FAILURE, key).first()
+            return None if row is None else Failure(outcome=row.outcome, feedback=unpack_text(row.feedback))
+
+    def attempts_of(self, step: int) -> Sequence[Attempt]:
+        """Return the stored attempts of a step, by id."""
+        return self._attempts(AttemptRow.step == step)
+
+    def members(self) -> Sequence[Member]:
+        """Return all programs that have a membership, by id.
+
+        These are the valid programs of finished steps: one whose evaluation ended after its step counts from the step
+        that took it in.
+        """
+        in_run = exists().where(MembershipRow.run_id == ProgramRow.run_id, MembershipRow.program_id == ProgramRow.id)
+        query = (
+            select(
+                ProgramRow.id,
+                ProgramRow.parent_id,
+                ProgramRow.step,
+                ProgramRow.identity,
+                ProgramRow.score,
+                ProgramRow.length,
+            )
+            .where(ProgramRow.run_id == self.record.id, in_run)
+            .order_by(ProgramRow.id)
+        )
+        with self._reading() as connection:
+            return [
+                Member(id=id_, parent_id=parent_id, step=step, identity=identity, score=score, length=length)
+                for id_, parent_id, step, identity, score, length in connection.execute(query)
+            ]
+
+    def memberships(self) -> Sequence[Membership]:
+        """Return all memberships in the order in which they were stored."""
+        query = (
+            select(MembershipRow.program_id, MembershipRow.island, MembershipRow.step, MembershipRow.migrant)
+            .where(MembershipRow.run_id == self.record.id)
+            .order_by(MembershipRow.number)
+        )
+        with self._reading() as connection:
+            return [
+                Membership(program_id=program_id, island=island, step=step, migrant=migrant)
+                for program_id, island, step, migrant in connection.execute(query)
+            ]
+
+    def reports(self) -> Sequence[StepReport]:
+        """Return the reports of all finished steps, in order."""
+        query = select(StepRow).where(StepRow.run_id == self.record.id).order_by(StepRow.step)
+        with self._rows() as session:
+            return [to_report(row) for row in session.scalars(query)]
+
+    def _attempts(self, condition: ColumnElement[bool]) -> list[Attempt]:
+        """Return the attempts that meet `condition`, by id; attempts of one group share their prompt's value."""
+        ours = and_(AttemptRow.run_id == self.record.id, condition)
+        ids = select(AttemptRow.id).where(ours)
+        runs_of_them = (
+            select(EvaluationRow)
+            .where(EvaluationRow.run_id == self.record.id, EvaluationRow.program_id.in_(ids))
+            .order_by(EvaluationRow.program_id, EvaluationRow.number)
+        )
+        prompts: dict[bytes, tuple[Message, ...]] = {}
+        evaluations: defaultdict[int, list[EvaluationRow]] = defaultdict(list)
+        with self._rows() as session:
+            found = session.execute(_ATTEMPTS.where(ours)).all()
+            for evaluation in session.scalars(runs_of_them):
+                evaluations[evaluation.program_id].append(evaluation)
+            for _, prompt, _ in found:
+                if prompt.sha256 not in prompts:
+                    prompts[prompt.sha256] = read_messages(unpack_text(prompt.messages))
+            return [
+                to_attempt(row, prompts[row.prompt_sha256], program, evaluations[row.id]) for row, _, program in found
+            ]

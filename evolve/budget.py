@@ -1,0 +1,67 @@
+"""When a run stops: budgets are stops of the first class, checked at every completion."""
+
+import threading
+from collections import Counter
+from dataclasses import dataclass
+
+from evolve.types import Attempt, Direction, Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """Limits of a run, the time before a resume included; None for no limit.
+
+    Attributes:
+        steps: Finished steps.
+        minutes: Active time.
+        completions: Completions of the model.
+        tokens: Generated tokens.
+        score: A score to reach, in the problem's unit.
+    """
+
+    steps: int | None
+    minutes: float | None
+    completions: int | None
+    tokens: int | None
+    score: float | None
+
+
+class Tally:
+    """What a run has spent and reached so far. Any thread may add to it."""
+
+    def __init__(
+        self, direction: Direction, *, completions: int = 0, tokens: int = 0, best: float | None = None
+    ) -> None:
+        self.direction = direction
+        self.completions = completions
+        self.tokens = tokens
+        self.best = best
+        self.outcomes: Counter[Outcome] = Counter()
+        self._lock = threading.Lock()
+
+    def add(self, attempt: Attempt) -> bool:
+        """Count an attempt; return whether it is the best so far."""
+        with self._lock:
+            self.completions += 1
+            self.tokens += attempt.completion.tokens
+            self.outcomes[attempt.outcome] += 1
+            score = attempt.score
+            if score is None or (self.best is not None and self.direction.gain(score, self.best) <= 0):
+                return False
+            self.best = score
+            return True
+
+
+def spent(budget: Budget, tally: Tally, *, steps: int, active_s: float) -> str | None:
+    """Return which budget is used up, in words, or None while the run may go on."""
+    if budget.score is not None and tally.best is not None and tally.direction.gain(tally.best, budget.score) >= 0:
+        return f"the target score {budget.score!r} is reached"
+    if budget.steps is not None and steps >= budget.steps:
+        return f"all {budget.steps} steps are done"
+    if budget.minutes is not None and active_s >= 60.0 * budget.minutes:
+        return f"the time of {budget.minutes:g} minutes is used up"
+    if budget.completions is not None and tally.completions >= budget.completions:
+        return f"{budget.completions} completions are made"
+    if budget.tokens is not None and tally.tokens >= budget.tokens:
+        return f"{budget.tokens} tokens are generated"
+    return None

@@ -1,0 +1,187 @@
+"""The command `evolve`: words in, exit codes out.
+
+Exit codes: 0 done, 1 the run failed or a construction is invalid, 2 bad input, 130 stopped by the user.
+"""
+
+import datetime
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from rich.console import Console
+
+from evolve.compose import (
+    Clocks,
+    Session,
+    build_engine,
+    build_selection,
+    check_seed,
+    create_run,
+    open_run_database,
+    open_workshop,
+    problem_of,
+    resolve_policy,
+    restore_population,
+    seed_population,
+)
+from evolve.config import Config
+from evolve.doctor import doctor
+from evolve.errors import ConfigError, EvolveError, InputError
+from evolve.options import load_config, parse_options
+from evolve.run_folder import existing_run_folder, new_run_folder
+from evolve.show import show
+from evolve.verify import verify
+from evolve.words import named_words
+
+_CLOCKS = Clocks(monotonic=time.monotonic, wall=time.time)
+
+USAGE = """usage: evolve COMMAND [key=value ...]
+
+  evolve run problem=NAME [problem.path=DIR] [model=...] [engine=vllm|server|scripted]
+             [selection=map_elites|best_of_n|random] [rollout.parents=B] [rollout.samples=n]
+             [budget.steps=|minutes=|completions=|tokens=|score=] [sandbox.require=full|lite|none]
+             [database.url=...] [run.dir=DIR] [run.seed=N]      search for better programs
+  evolve resume run=DIR [budget...=]                            go on with a run
+  evolve show [run=DIR] [program=ID] [runs=DIR] [format=json]   runs, a run, or a program with its history
+  evolve verify problem=NAME file=FILE.json [format=json]       check a construction exactly
+  evolve doctor                                                 what this machine can do
+"""
+
+
+def run(words: Sequence[str], console: Console) -> int:
+    """`evolve run`: start a run and see it to its end."""
+    config = parse_options(words)
+    problem = problem_of(config)
+    path = Path(config.run.dir).expanduser() if config.run.dir else _new_path(problem.name)
+    with ExitStack() as stack:
+        folder = stack.enter_context(new_run_folder(path))
+        workshop = stack.enter_context(
+            open_workshop(problem, require=config.sandbox.require, workers=config.sandbox.workers)
+        )
+        evaluations = check_seed(workshop, seed=config.run.seed)
+        model = resolve_policy(config, lambda text: console.print(text, style="dim"))
+        database = stack.enter_context(open_run_database(config, folder))
+        store = create_run(config, folder, database, _CLOCKS)
+        selection = build_selection(config, problem)
+        seed_population(store, selection, workshop, evaluations)
+        session = Session(
+            config=config,
+            folder=folder,
+            store=store,
+            selection=selection,
+            workshop=workshop,
+            clocks=_CLOCKS,
+            console=console,
+        )
+        return _go(session, model)
+
+
+def resume(words: Sequence[str], console: Console) -> int:
+    """`evolve resume`: go on with a run where it was stopped or killed."""
+    named, options = named_words(words, required=("run",))
+    with ExitStack() as stack:
+        folder = stack.enter_context(existing_run_folder(Path(named["run"]).expanduser()))
+        text, run_id = folder.read_run()
+        config = load_config(text, options)
+        _refuse_changed_steps(load_config(text), config)
+        problem = problem_of(config)
+        workshop = stack.enter_context(
+            open_workshop(problem, require=config.sandbox.require, workers=config.sandbox.workers)
+        )
+        model = resolve_policy(config, lambda note: console.print(note, style="dim"))
+        database = stack.enter_context(open_run_database(config, folder))
+        store = database.run(run_id)
+        selection = build_selection(config, problem)
+        if store.reports():
+            restore_population(store, selection)
+        else:  # killed before the seed program was stored
+            seed_population(store, selection, workshop, check_seed(workshop, seed=config.run.seed))
+        session = Session(
+            config=config,
+            folder=folder,
+            store=store,
+            selection=selection,
+            workshop=workshop,
+            clocks=_CLOCKS,
+            console=console,
+        )
+        return _go(session, model)
+
+
+def _refuse_changed_steps(stored: Config, changed: Config) -> None:
+    """Refuse options that would make a resumed step another step."""
+    for name in ("problem", "rollout", "run", "selection", "database"):
+        if getattr(stored, name) != getattr(changed, name):
+            raise ConfigError(f"{name}.* cannot change when a run is resumed: start a new run instead")
+
+
+def _go(session: Session, model: Path | None) -> int:
+    console, config, path = session.console, session.config, session.folder.path
+    console.print(
+        f"{session.workshop.problem.title}: {config.engine.kind} engine, model {config.model}, sandbox tier "
+        f"{session.workshop.sandbox.report.tier}, {session.workshop.workers} evaluations at once, in {path}",
+        highlight=False,
+    )
+    try:
+        engine = build_engine(config, model)
+        try:
+            ended = session.go(engine, model)
+        finally:
+            engine.close()
+    except KeyboardInterrupt:
+        console.print(f"stopped; go on with: evolve resume run={path}", highlight=False, soft_wrap=True)
+        return 130
+    except EvolveError:
+        console.print(f"go on with: evolve resume run={path}", highlight=False, soft_wrap=True)
+        raise
+    console.print(
+        f"{ended.reason}; best {ended.best!r}; report: {session.folder.report / 'summary.md'}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    return 0
+
+
+def _new_path(problem: str) -> Path:
+    now = datetime.datetime.now(tz=datetime.UTC)
+    return Path("runs") / f"{problem}-{now:%Y%m%d-%H%M%S}"
+
+
+_COMMANDS: dict[str, Callable[[Sequence[str], Console], int]] = {
+    "run": run,
+    "resume": resume,
+    "show": show,
+    "verify": verify,
+    "doctor": doctor,
+}
+
+
+def main() -> None:
+    """Run the command that the process's arguments name, and exit with its code."""
+    sys.exit(call(sys.argv[1:]))
+
+
+def call(arguments: Sequence[str]) -> int:
+    """Run a command and return its exit code."""
+    console = Console(soft_wrap=True)
+    errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    name = arguments[0] if arguments else ""
+    if name in ("", "help", "--help", "-h"):
+        console.print(USAGE, highlight=False, markup=False)
+        return 0 if name else 2
+    if name not in _COMMANDS:
+        errors.print(f"evolve: {name!r} is no command: it must be one of {', '.join(_COMMANDS)}")
+        return 2
+    try:
+        return _COMMANDS[name](arguments[1:], console)
+    except InputError as error:
+        errors.print(f"evolve {name}: {error}")
+        return 2
+    except EvolveError as error:
+        errors.print(f"evolve {name}: {error}")
+        return 1
+    except KeyboardInterrupt:
+        errors.print(f"evolve {name}: stopped before anything was run")
+        return 130

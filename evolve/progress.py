@@ -1,0 +1,123 @@
+"""What a person sees while a run goes on: a line for every step and every new best, and a live panel on a terminal."""
+
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from evolve.budget import Budget, Tally
+from evolve.types import Attempt, Outcome, Problem, StepReport
+
+
+class Progress:
+    """An observer that prints. Any thread may call it."""
+
+    def __init__(
+        self, console: Console, problem: Problem, budget: Budget, tally: Tally, *, clock: Callable[[], float]
+    ) -> None:
+        """Take what the display reads.
+
+        Args:
+            console: Where to print; the panel appears only if it is a terminal.
+            problem: For the record to beat.
+            budget: For what is left.
+            tally: For what has been spent and reached.
+            clock: Active seconds of the run.
+        """
+        self._console = console
+        self._problem = problem
+        self._budget = budget
+        self._tally = tally
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._steps = 0
+        self._first = (tally.completions, tally.tokens, clock())
+        self._live = Live(get_renderable=self._panel, console=console, refresh_per_second=2, transient=True)
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def attempted(self, attempt: Attempt, *, is_best: bool) -> None:
+        """Print a new best."""
+        if is_best:
+            with self._lock:
+                self._console.print(
+                    f"{_clock(attempt.finished_s)}  new best [bold green]{attempt.score!r}[/]  "
+                    f"program {attempt.id}, child of {attempt.draw.parent_id}{self._gap(attempt.score)}",
+                    highlight=False,
+                )
+
+    def stepped(self, report: StepReport) -> None:
+        """Print a line for the step."""
+        valid = report.outcomes.get(Outcome.VALID, 0)
+        seconds = report.generate_s + report.tail_s
+        late = f", {report.stragglers} still running" if report.stragglers else ""
+        with self._lock:
+            self._steps = report.step
+            self._console.print(
+                f"{_clock(report.finished_s)}  step {report.step}: best {report.best!r}, {report.attempts} children, "
+                f"{_percent(valid, report.attempts)} valid, {_percent(report.improved, report.attempts)} better than "
+                f"their parent, {seconds:.1f} s ({report.tokens / max(seconds, 1e-9):.0f} tokens/s{late})",
+                highlight=False,
+            )
+
+    def _gap(self, score: float | None) -> str:
+        record = self._problem.record
+        if record is None or score is None:
+            return ""
+        gain = self._problem.direction.gain(score, record.score)
+        return f", {'beats' if gain > 0 else 'behind'} the record {record.score!r} by {abs(gain):.3g}"
+
+    def _panel(self) -> Table:
+        completions, tokens, started = self._first
+        seconds = max(self._clock() - started, 1e-9)
+        made = self._tally.completions - completions
+        outcomes = self._tally.outcomes
+        table = Table.grid(padding=(0, 2))
+        table.add_row("step", str(self._steps + 1), "best", f"{self._tally.best!r}{self._gap(self._tally.best)}")
+        table.add_row(
+            "children",
+            f"{made}, {_percent(outcomes[Outcome.VALID], sum(outcomes.values()))} valid",
+            "speed",
+            f"{(self._tally.tokens - tokens) / seconds:.0f} tokens/s, {made / seconds:.2f} evaluations/s",
+        )
+        table.add_row("time", _clock(self._clock()), "left", self._left())
+        return table
+
+    def _left(self) -> str:
+        budget, tally = self._budget, self._tally
+        left = []
+        if budget.steps is not None:
+            left.append(f"{max(budget.steps - self._steps, 0)} steps")
+        if budget.minutes is not None:
+            left.append(_clock(max(60 * budget.minutes - self._clock(), 0)))
+        if budget.completions is not None:
+            left.append(f"{max(budget.completions - tally.completions, 0)} completions")
+        if budget.tokens is not None:
+            left.append(f"{max(budget.tokens - tally.tokens, 0)} tokens")
+        return ", ".join(left) or "no limit"
+
+
+def _clock(seconds: float) -> str:
+    """Return seconds as h:mm:ss.
+
+    >>> _clock(3725.4)
+    '1:02:05'
+    """
+    whole = int(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.0f} %" if whole else "0 %"

@@ -1,0 +1,122 @@
+"""Step 2: from a draw to the messages that the model reads. The texts are in `evolve/prompts/*.md`.
+
+All prompts of a run begin with the same system message and problem statement, so that an engine with a prefix cache
+reads them once; what differs within a step comes last.
+"""
+
+import platform
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib import resources
+from string import Template
+
+from evolve.parse import split_block
+from evolve.types import Direction, Failure, Message, Problem, Program
+
+
+class ReplyFormat(StrEnum):
+    """What the model is asked to write."""
+
+    FULL = "full"  #: the whole evolve block anew
+    EDITS = "edits"  #: SEARCH/REPLACE blocks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptSettings:
+    """What a prompt shows beside the problem and the parent.
+
+    Attributes:
+        inspirations: Programs shown beside the parent.
+        failure: Whether the last failure of the parent's children is shown.
+        moves: Whether one of the problem's ideas is drawn and shown.
+    """
+
+    reply_format: ReplyFormat
+    inspirations: int
+    failure: bool
+    moves: bool
+
+
+#: A traceback longer than this says nothing more to the model, in characters.
+_FEEDBACK_CHARS = 2000
+
+
+class Prompter:
+    """Builds the prompts of one run."""
+
+    def __init__(self, problem: Problem, settings: PromptSettings) -> None:
+        self.settings = settings
+        self._problem = problem
+        names = ("system", "problem", "inspiration", "parent", "failure", "move", f"task_{settings.reply_format}")
+        texts = resources.files("evolve") / "prompts"
+        self._templates = {name: Template((texts / f"{name}.md").read_text(encoding="utf-8")) for name in names}
+        self._opening = self._fill(
+            "problem",
+            title=problem.title,
+            statement=problem.statement.strip(),
+            signature=problem.signature.strip(),
+            unit=problem.unit,
+            better="higher" if problem.direction is Direction.MAX else "lower",
+            record="" if problem.record is None else f" Best known: {problem.record.score!r}.",
+            wall=f"{problem.limits.wall_s:g}",
+            memory=str(problem.limits.memory_mib),
+            python=".".join(platform.python_version_tuple()[:2]),
+        )
+
+    def messages(
+        self, parent: Program, inspirations: Sequence[Program], failure: Failure | None, rng: random.Random
+    ) -> tuple[Message, ...]:
+        """Return the prompt for children of `parent`.
+
+        Args:
+            parent: Shown last, with its score at full precision.
+            inspirations: Shown before it, the worst first, so that programs improve down the page.
+            failure: How a child of the parent failed; shown where the settings ask for it.
+            rng: Draws the move; it is consumed.
+        """
+        direction = self._problem.direction
+        ordered = sorted(inspirations, key=lambda program: direction.rank(_score(program)))
+        parts = [self._opening]
+        parts += [self._program("inspiration", program) for program in ordered]
+        parts.append(self._program("parent", parent))
+        if failure is not None and self.settings.failure:
+            # A fence inside the feedback would end its quotation.
+            feedback = failure.feedback[-_FEEDBACK_CHARS:].replace("```", "'''")
+            parts.append(self._fill("failure", outcome=failure.outcome.replace("_", " "), feedback=feedback))
+        move = rng.choice(self._problem.moves) if self.settings.moves and self._problem.moves else None
+        parts.append(
+            self._fill(
+                f"task_{self.settings.reply_format}",
+                entry_point=self._problem.entry_point,
+                move="" if move is None else f"{self._fill('move', move=move)}\n\n",
+            )
+        )
+        return (
+            Message(role="system", content=self._fill("system")),
+            Message(role="user", content="\n\n".join(parts)),
+        )
+
+    def _program(self, template: str, program: Program) -> str:
+        return self._fill(template, score=repr(_score(program)), source=self._visible(program.source))
+
+    def _visible(self, source: str) -> str:
+        """Return the source as the model needs to see it.
+
+        Edits need the block's markers. A full rewrite needs them only where there is code around the block; elsewhere
+        they are lines that a small model copies and spoils.
+        """
+        before, block, after = split_block(source)
+        around = (before + after).splitlines()
+        bare = all(not line.strip() or line.lstrip().startswith("# EVOLVE-BLOCK-") for line in around)
+        return block.strip("\n") if bare and self.settings.reply_format is ReplyFormat.FULL else source.strip("\n")
+
+    def _fill(self, template: str, **values: str) -> str:
+        return self._templates[template].substitute(values).strip()
+
+
+def _score(program: Program) -> float:
+    if program.score is None:
+        raise ValueError(f"program {program.id} has no score and cannot be shown")
+    return program.score

@@ -1,0 +1,110 @@
+"""Step 6: from the outcome of an attempt to the reward that a learner sees. Pure, float64.
+
+Penalties are numbers only here. Source of the forms and of the penalties: ThetaEvolve, arXiv:2511.23473,
+section 3.3 and appendix B, and its released code.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from evolve.types import REPLY_FAILURES, Direction, Outcome, RewardShape
+
+
+class RewardMode(StrEnum):
+    """What a valid child earns."""
+
+    RAW = "raw"  #: its score; of a minimised score the reciprocal
+    SHAPED = "shaped"  #: `k * H^alpha`, H its place between the problem's `worst` and `best`
+    IMPROVEMENT = "improvement"  #: `k` times its gain over the parent, in units of `|best - worst|`
+
+
+class LazyMode(StrEnum):
+    """Which repetitions of a known program are punished."""
+
+    NONE = "none"
+    PARENT = "parent"
+    ANY = "any"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Penalties:
+    """Rewards of attempts without a score (ThetaEvolve's values)."""
+
+    no_program: float = -0.4
+    lazy: float = -0.3
+    failed: float = -0.2
+    invalid: float = -0.1
+
+
+#: Keeps the reciprocal of a minimised score finite at 0 (ThetaEvolve's value).
+_RECIPROCAL_GUARD = 1e-8
+
+
+def shaped(score: float, shape: RewardShape) -> float:
+    """Return `k * H^alpha`, with `H = (clip(score) - worst) / (best - worst)`.
+
+    Source: arXiv:2511.23473, equations 2 to 4; one formula serves both directions, since `worst` and `best` say them.
+
+    >>> shaped(1.3175, RewardShape(worst=0.0, best=2.635, alpha=3.0, k=5.0))
+    0.625
+    """
+    low, high = sorted((shape.worst, shape.best))
+    clipped = min(max(score, low), high)
+    return float(shape.k * ((clipped - shape.worst) / (shape.best - shape.worst)) ** shape.alpha)
+
+
+def improvement(score: float, parent: float, direction: Direction, shape: RewardShape) -> float:
+    """Return `k` times the gain over the parent in units of `|best - worst|`, clipped to [0, k].
+
+    A copy and a near-copy earn nothing, which the score itself would pay in full.
+
+    >>> improvement(2.0, 1.0, Direction.MAX, RewardShape(worst=0.0, best=2.0, alpha=1.0, k=1.0))
+    0.5
+    """
+    gain = direction.gain(score, parent) / abs(shape.best - shape.worst)
+    return shape.k * min(max(gain, 0.0), 1.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rewarder:
+    """Turns outcomes into rewards, with the settings of one run."""
+
+    mode: RewardMode
+    lazy: LazyMode
+    direction: Direction
+    shape: RewardShape
+    penalties: Penalties
+
+    def reward(self, outcome: Outcome, score: float | None, *, parent_score: float | None) -> float | None:
+        """Return the reward, or None for an attempt that must not count in training (`Outcome.LOST`).
+
+        Args:
+            outcome: How the attempt ended; for a repetition, `UNCHANGED` or `DUPLICATE`.
+            score: The score that counts; of a repetition, that of the program it repeats. None unless valid.
+            parent_score: None when the parent is not valid.
+        """
+        if outcome is Outcome.LOST:
+            return None
+        if outcome in REPLY_FAILURES:
+            return self.penalties.no_program
+        if outcome.is_lazy and self._punished(outcome):
+            return self.penalties.lazy
+        if outcome is Outcome.INVALID:
+            return self.penalties.invalid
+        if score is None:
+            return self.penalties.failed
+        return self._valid(score, parent_score)
+
+    def _punished(self, outcome: Outcome) -> bool:
+        return self.lazy is LazyMode.ANY or (self.lazy is LazyMode.PARENT and outcome is Outcome.UNCHANGED)
+
+    def _valid(self, score: float, parent_score: float | None) -> float:
+        match self.mode:
+            case RewardMode.RAW:
+                return score if self.direction is Direction.MAX else 1.0 / (score + _RECIPROCAL_GUARD)
+            case RewardMode.SHAPED:
+                return shaped(score, self.shape)
+            case RewardMode.IMPROVEMENT:
+                # A first valid child of an invalid parent is measured from the worst score that the shape knows.
+                base = self.shape.worst if parent_score is None else parent_score
+                return improvement(score, base, self.direction, self.shape)

@@ -1,0 +1,110 @@
+"""A run's folder: its configuration, its lock, and what the report puts there.
+
+DIR/run.yaml    the resolved configuration        DIR/evolve.db    the database, unless database.url says otherwise
+DIR/run.json    the run's id in the database      DIR/report/      written at the end of every session
+DIR/lock        held while a process works on it
+"""
+
+import contextlib
+import fcntl
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from evolve.errors import RunFolderError
+
+
+class RunFolder:
+    """A folder that this process holds the lock of."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def report(self) -> Path:
+        """Where the report goes."""
+        return self.path / "report"
+
+    @property
+    def database_url(self) -> str:
+        """The URL of the run's own database."""
+        return f"sqlite:///{self.path / 'evolve.db'}"
+
+    def write_run(self, config: str, run_id: int) -> None:
+        """Store the configuration and the run's id; from now on the run can be resumed."""
+        (self.path / "run.yaml").write_text(config, encoding="utf-8")
+        (self.path / "run.json").write_text(json.dumps({"run_id": run_id}), encoding="utf-8")
+
+    def read_run(self) -> tuple[str, int]:
+        """Return the stored configuration and the run's id."""
+        return read_run(self.path)
+
+
+def read_run(path: Path) -> tuple[str, int]:
+    """Return the configuration and the run's id that a folder holds.
+
+    Raises:
+        RunFolderError: The folder holds no run.
+    """
+    try:
+        config = (path / "run.yaml").read_text(encoding="utf-8")
+        run_id = json.loads((path / "run.json").read_text(encoding="utf-8"))["run_id"]
+    except (OSError, ValueError, KeyError) as error:
+        raise RunFolderError(f"{path} holds no run: name the folder that `evolve run` printed") from error
+    return config, int(run_id)
+
+
+@contextlib.contextmanager
+def new_run_folder(path: Path) -> Iterator[RunFolder]:
+    """Make and lock a folder for a new run; it is removed again when the run fails before it was written.
+
+    Raises:
+        RunFolderError: It cannot be written, or holds a run already.
+    """
+    if (path / "run.yaml").exists():
+        raise RunFolderError(f"{path} holds a run: go on with `evolve resume run={path}`, or name another run.dir=")
+    made = not path.exists()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = (path / "lock").open("w", encoding="utf-8")
+    except OSError as error:
+        raise RunFolderError(f"cannot write the run folder {path}: {error.strerror}; name another run.dir=") from error
+    try:
+        with lock:
+            yield _locked(path, lock)
+    finally:
+        if made and not (path / "run.yaml").exists():
+            _remove(path)
+
+
+@contextlib.contextmanager
+def existing_run_folder(path: Path) -> Iterator[RunFolder]:
+    """Lock the folder of a run that was started before.
+
+    Raises:
+        RunFolderError: It holds no run, cannot be written, or another process works on it.
+    """
+    read_run(path)
+    try:
+        lock = (path / "lock").open("w", encoding="utf-8")
+    except OSError as error:
+        raise RunFolderError(f"cannot write the run folder {path}: {error.strerror}; check its owner") from error
+    with lock:
+        yield _locked(path, lock)
+
+
+def _locked(path: Path, lock: IO[str]) -> RunFolder:
+    # The kernel gives the lock back when the process dies, however it dies.
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise RunFolderError(f"another process works on {path}: wait for it or stop it") from error
+    return RunFolder(path)
+
+
+def _remove(path: Path) -> None:
+    for name in ("lock", "evolve.db", "evolve.db-wal", "evolve.db-shm"):
+        (path / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # the user's own files stay
+        path.rmdir()

@@ -1,0 +1,182 @@
+"""The verifier's process: the only place where anything that a candidate says is decoded and judged.
+
+It holds one end of a channel whose other end is the candidate's. For a construction it calls the entry point once
+and judges the answer; for a rule it plays, calling the candidate at every move, so that a rule never sees what is to
+come. The candidate's own process, its prints and its numbers decide nothing.
+"""
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Self
+
+from evolve.types import Problem, ProblemKind, Verdict
+from problems import Verifier, load_problem, load_verifier
+from sandbox import frame
+
+#: One answer of a candidate: JSON text and array blocks, in bytes.
+ANSWER_BYTES = 1 << 20
+ARRAY_BYTES = 16 << 20
+#: A construction is at most one answer, as JSON text.
+_REPLY_BYTES = 128 << 20
+
+
+class JudgementKind(StrEnum):
+    """What the verifier came to."""
+
+    VERDICT = "verdict"
+    MALFORMED = "malformed"  #: the candidate's bytes are no answer
+    GONE = "gone"  #: the candidate ended before it had answered
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """The verifier's reply; `verdict` is there only for `VERDICT`, `reason` for `MALFORMED`."""
+
+    kind: JudgementKind
+    verdict: Verdict | None = None
+    reason: str = ""
+
+
+class VerifierError(Exception):
+    """The verifier itself failed or took too long; never the candidate's fault."""
+
+
+def judge(problem: Problem, verifier: Verifier, channel: socket.socket) -> Judgement:
+    """Call the candidate at the other end of `channel`, judge its answers and close the channel."""
+
+    def call(*arguments: object) -> object:
+        frame.send(channel, list(arguments))
+        return frame.receive(channel, answer_bytes=ANSWER_BYTES, array_bytes=ARRAY_BYTES)
+
+    try:
+        with channel:
+            if problem.kind is ProblemKind.RULE:
+                return Judgement(kind=JudgementKind.VERDICT, verdict=verifier.judge(call))
+            answer = call(*problem.arguments)
+        return Judgement(kind=JudgementKind.VERDICT, verdict=verifier.verify(answer))
+    except frame.FrameError as error:
+        return Judgement(kind=JudgementKind.MALFORMED, reason=str(error))
+    except (EOFError, ConnectionError):
+        return Judgement(kind=JudgementKind.GONE)
+
+
+def serve(control: socket.socket, problem: Problem) -> None:
+    """Judge one candidate for each channel that arrives on `control`, until the other side closes it."""
+    verifier = load_verifier(problem)
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(control, 1, 1)
+        if not message:
+            return
+        judgement = judge(problem, verifier, socket.socket(fileno=descriptors[0]))
+        frame.send(control, _to_tree(judgement))
+
+
+def _to_tree(judgement: Judgement) -> dict[str, object]:
+    verdict = judgement.verdict
+    if verdict is None:
+        return {"kind": str(judgement.kind), "reason": judgement.reason}
+    return {
+        "kind": str(judgement.kind),
+        "score": verdict.score,
+        "exact": verdict.exact,
+        "reason": verdict.reason,
+        "repaired": verdict.repaired,
+        # Text, so that the process at the other end need not take it apart.
+        "construction": None if verdict.construction is None else json.dumps(verdict.construction),
+    }
+
+
+def _from_tree(tree: object) -> Judgement:
+    match tree:
+        case {"kind": JudgementKind.VERDICT, "score": float() | int() | None as score, **rest}:
+            return Judgement(
+                kind=JudgementKind.VERDICT,
+                verdict=Verdict(
+                    valid=score is not None,
+                    score=None if score is None else float(score),
+                    exact=_text(rest["exact"]),
+                    reason=_text(rest["reason"]),
+                    repaired=rest["repaired"] if isinstance(rest["repaired"], float) else None,
+                    construction=_text(rest["construction"]),
+                ),
+            )
+        case {"kind": str() as kind, "reason": str() as reason}:
+            return Judgement(kind=JudgementKind(kind), reason=reason)
+    raise VerifierError(f"the verifier's reply makes no sense: {tree!r:.200}")
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+class VerifierProcess:
+    """A running verifier, as the evaluating side sees it. One evaluation at a time."""
+
+    def __init__(self, problem: Problem) -> None:
+        ours, theirs = socket.socketpair()
+        # Its environment holds nothing of ours; a closed `ours` ends it, so that nothing survives a kill.
+        bootstrap = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from evolve.verifier import main; main()"
+        arguments = [json.dumps(sys.path), str(theirs.fileno()), problem.name, str(problem.folder)]
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", bootstrap, *arguments],
+                pass_fds=[theirs.fileno()],
+                env={"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "LANG": "C.UTF-8"},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        self._control = ours
+
+    def begin(self, channel: socket.socket) -> None:
+        """Give the verifier its end of a candidate's channel.
+
+        Raises:
+            VerifierError: The verifier is gone.
+        """
+        try:
+            socket.send_fds(self._control, [b"j"], [channel.fileno()])
+        except OSError as error:
+            raise VerifierError(f"the verifier is gone: {error}") from error
+
+    def finish(self, *, timeout_s: float) -> Judgement:
+        """Return what the verifier came to.
+
+        Raises:
+            VerifierError: It is gone, or it took longer than `timeout_s`.
+        """
+        self._control.settimeout(timeout_s)
+        try:
+            tree = frame.receive(self._control, answer_bytes=_REPLY_BYTES, array_bytes=0)
+        except (EOFError, OSError, frame.FrameError) as error:
+            raise VerifierError(f"the verifier gave no verdict: {error or type(error).__name__}") from error
+        return _from_tree(tree)
+
+    def close(self) -> None:
+        """End the process."""
+        self._control.close()
+        self._process.kill()
+        self._process.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def main() -> None:
+    """Run a verifier; its arguments are the module path, the control socket, and the problem's name and folder."""
+    _, _, descriptor, name, folder = sys.argv
+    with socket.socket(fileno=int(descriptor)) as control:
+        serve(control, load_problem(name, Path(folder)))
+
+
+#: What a problem of kind `rule` is judged through.
+Rule = Callable[..., object]

@@ -1,0 +1,36 @@
+"""The `key=value` words of the commands that take no configuration."""
+
+from collections.abc import Sequence
+
+from evolve.errors import ConfigError
+
+
+def named_words(
+    words: Sequence[str], *, required: Sequence[str] = (), optional: Sequence[str] | None = None
+) -> tuple[dict[str, str], list[str]]:
+    """Split words into the named ones and the others.
+
+    Args:
+        words: Like `run=DIR`.
+        required: Names that must be there.
+        optional: Names that may be there; None lets any other word through.
+
+    Raises:
+        ConfigError: A word is no `key=value`, a required one is missing, or one is unknown.
+    """
+    named: dict[str, str] = {}
+    others: list[str] = []
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise ConfigError(f"{word!r} is no option: options look like key=value")
+        if key in required or key in (optional or ()):
+            named[key] = value
+        elif optional is None:
+            others.append(word)
+        else:
+            raise ConfigError(f"{key} is no option here: it must be one of {', '.join([*required, *optional])}")
+    for key in required:
+        if key not in named:
+            raise ConfigError(f"{key} is missing: add {key}=...")
+    return named, others

@@ -1,0 +1,10 @@
+import numpy as np
+
+
+# EVOLVE-BLOCK-START
+def priority(item, bins):
+    """First fit: the oldest bin comes first."""
+    return -np.arange(len(bins), dtype=float)
+
+
+# EVOLVE-BLOCK-END

@@ -1,0 +1,137 @@
+"""Plays an online bin packing rule on three families of instances and counts its bins.
+
+Source of the problem: FunSearch, Romera-Paredes et al., Nature 625 (2024). Deviation: a rule sees the open bins that
+fit and one empty bin, not one empty bin for each item still to come, so that a call costs what the open bins cost.
+A rule that answers badly makes the verdict invalid: a failure is a type, never a bad score. The instances are drawn
+by fixed seeds from `random.Random.random` alone, whose sequence Python guarantees across versions.
+"""
+
+import math
+import random
+import sys
+from array import array
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+from evolve.types import Verdict
+from problems.exact import decimal_digits
+
+#: Maps an item and the remaining capacities of the bins on offer to one number for each bin.
+Rule = Callable[..., object]
+
+ITEMS = 500
+INSTANCES_PER_FAMILY = 4
+
+#: Priorities outside would be infinite as floats; NaN fails the comparison too.
+LARGEST = sys.float_info.max
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """Items in the order of their arrival, and the capacity of every bin."""
+
+    family: str
+    capacity: int
+    items: tuple[int, ...]
+
+    @property
+    def lower_bound(self) -> int:
+        """L1: the total size over the capacity, rounded up; no packing uses fewer bins."""
+        return -(-sum(self.items) // self.capacity)
+
+
+class BadAnswerError(Exception):
+    """The rule's answer is not one finite number for each bin."""
+
+
+def uniform(rng: random.Random, low: int, high: int) -> int:
+    """Return a whole number from low to high, both included."""
+    return low + int((high - low + 1) * rng.random())
+
+
+def or_item(rng: random.Random) -> int:
+    """Return an item of the OR-Library's sets u120 to u1000 (Falkenauer 1996): uniform, 20 to 100."""
+    return uniform(rng, 20, 100)
+
+
+def weibull_item(rng: random.Random) -> int:
+    """Return an item of FunSearch's second family: Weibull with shape 3 and scale 45, rounded, clipped to 1 to 100."""
+    size = 45 * math.cbrt(-math.log(1 - rng.random()))
+    return min(100, max(1, round(size)))
+
+
+def bimodal_item(rng: random.Random) -> int:
+    """Return an item that is small (10 to 25) or about half a bin (40 to 60), either with probability 1/2.
+
+    Two halves fit together only if chosen well, and small items spoil the choice: here best fit, and even first fit,
+    are better than both rules that FunSearch found for the other two families.
+    """
+    return uniform(rng, 10, 25) if rng.random() < 0.5 else uniform(rng, 40, 60)
+
+
+def instances() -> Iterator[Instance]:
+    """Yield the instances; always the same ones."""
+    families = (("or", 150, or_item), ("weibull", 100, weibull_item), ("bimodal", 100, bimodal_item))
+    for place, (family, capacity, draw) in enumerate(families):
+        for number in range(INSTANCES_PER_FAMILY):
+            rng = random.Random(1000 * (place + 1) + number)
+            yield Instance(family=family, capacity=capacity, items=tuple(draw(rng) for _ in range(ITEMS)))
+
+
+def choose(answer: object, bins: int) -> int:
+    """Return the place of the largest priority; of equal ones the lowest.
+
+    Raises:
+        BadAnswerError: The answer is not a list of `bins` finite numbers.
+    """
+    if type(answer) is not list:
+        raise BadAnswerError(f"expected {bins} numbers, got {type(answer).__name__}")
+    if len(answer) != bins:
+        raise BadAnswerError(f"expected {bins} numbers, got {len(answer)}")
+    for value in answer:
+        if type(value) is not float and type(value) is not int:
+            raise BadAnswerError(f"expected {bins} numbers, got {type(value).__name__} among them")
+        if not -LARGEST <= value <= LARGEST:
+            raise BadAnswerError("expected finite numbers, got nan or infinity among them")
+    priorities: list[float] = answer
+    return priorities.index(max(priorities))
+
+
+def play(instance: Instance, rule: Rule) -> int:
+    """Return how many bins the rule opens for the instance's items.
+
+    Raises:
+        BadAnswerError: An answer is unusable; the message says which.
+    """
+    remaining: list[int] = []
+    for position, item in enumerate(instance.items):
+        fitting = [number for number, space in enumerate(remaining) if space >= item]
+        offer = array("q", [*(remaining[number] for number in fitting), instance.capacity])
+        try:
+            chosen = choose(rule(item, offer), len(fitting) + 1)
+        except BadAnswerError as error:
+            raise BadAnswerError(f"{instance.family} instance, item {position} (size {item}): {error}") from error
+        if chosen == len(fitting):
+            remaining.append(instance.capacity - item)
+        else:
+            remaining[fitting[chosen]] -= item
+    return len(remaining)
+
+
+def judge(rule: Rule) -> Verdict:
+    """Play all instances: 6,000 calls `rule(item, bins)`, item an int, bins an `array` of int64.
+
+    Returns:
+        As score the mean excess over the instances, `100 * (bins - L1) / L1` in percent. Invalid as soon as one answer
+        is not a list of one finite int or float for each bin. What the rule raises passes through.
+    """
+    excesses: list[Fraction] = []
+    for instance in instances():
+        try:
+            used = play(instance, rule)
+        except BadAnswerError as error:
+            return Verdict(valid=False, reason=str(error))
+        excesses.append(Fraction(100 * (used - instance.lower_bound), instance.lower_bound))
+    mean = sum(excesses, Fraction(0)) / len(excesses)
+    return Verdict(valid=True, score=float(mean), exact=decimal_digits(mean))

@@ -1,0 +1,174 @@
+"""Turns the forked process that will run a program into a prisoner, one layer after the other.
+
+Order matters: what needs a privilege comes before it is dropped, what writes /proc before Landlock, seccomp last.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import math
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NoReturn
+
+from sandbox import harness, landlock, linux, namespaces, root, seccomp
+from sandbox.types import Limits, Tier
+from sandbox.wire import Order
+
+#: Where the write end of the pipe to the warden lies until the walls are up.
+_GATE: Final = 4
+_STACK_BYTES: Final = 8 << 20
+_LOCKED_BYTES: Final = 64 << 10
+_QUEUED_SIGNALS: Final = 256
+_ALL_DESCRIPTORS: Final = (1 << 31) - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Walls:
+    """What the zygote has worked out once for all programs.
+
+    Attributes:
+        tier: The tier to build.
+        is_root: Whether the controller is root, so that programs get user ids of their own.
+        readable: Descriptors, opened with O_PATH, of what programs may read where there is no private root.
+        landlock_abi: ABI to use; 0 leaves Landlock out.
+        seccomp: Whether to install the filter.
+        shared_bytes: Anonymous memory that each fork shares with the zygote.
+        address_bytes: Writable private address space that each fork inherits.
+        tasks: Processes that the user has besides, where the kernel counts them against the limit.
+    """
+
+    tier: Tier
+    is_root: bool
+    readable: Sequence[int]
+    landlock_abi: int
+    seccomp: bool
+    shared_bytes: int
+    address_bytes: int
+    tasks: int
+
+    def uid(self, slot: int) -> int:
+        """Return the user id that the program of `slot` takes, in the zygote's user namespace."""
+        if not self.is_root:
+            return 0 if self.tier is Tier.FULL else os.geteuid()
+        return 1 + slot if self.tier is Tier.FULL else namespaces.FIRST_UID + 1 + slot
+
+
+def become(order: Order, walls: Walls, *, descriptors: tuple[int, int, int, int], scratch: str, source: str) -> NoReturn:
+    """Put up all walls around this process and run the program in it.
+
+    Args:
+        order: What to run.
+        walls: What holds for all programs.
+        descriptors: Channel, stdout, stderr, and the pipe that reports to the warden: "+" once the walls are up.
+        scratch: The program's own folder.
+        source: The program.
+
+    Raises:
+        OSError: A wall could not be built. The program has not run.
+    """
+    parent = os.getppid()
+    os.setsid()
+    linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    _change_user(walls, walls.uid(order.slot))
+    with contextlib.suppress(OSError):
+        # The kernel's own memory killer shall take programs first.
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    _restrict_files(walls, scratch)
+    _place_descriptors(descriptors)
+    os.chdir(scratch)
+    os.umask(0o077)
+    _limit_resources(order.limits, walls)
+    linux.drop_capabilities()
+    _prepare_interpreter(scratch)
+    if walls.seccomp:
+        seccomp.install(walls.tier, order.limits.processes, scoped=walls.landlock_abi >= landlock.SCOPE_ABI)
+    os.write(_GATE, b"+")
+    os.close(_GATE)
+    harness.run(source, entry_point=order.entry_point, seed=order.seed)
+
+
+def _change_user(walls: Walls, uid: int) -> None:
+    linux.drop_bounding_set()
+    if walls.is_root and walls.tier is not Tier.NONE:
+        os.setgroups([])
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
+    # The warden must be able to read this process's memory maps, and a new user namespace its own map files. Other
+    # programs cannot: another pid namespace, or Landlock and another user id, or seccomp, is in the way.
+    linux.prctl(linux.PR_SET_DUMPABLE, 1)
+    if not walls.is_root and walls.tier is Tier.FULL:
+        # A user namespace of its own gives each program its own count of processes (user_namespaces(7)), and no id in
+        # it is root's.
+        linux.unshare(linux.CLONE_NEWUSER)
+        namespaces.map_self(inner=namespaces.INNER_UID, outer_uid=0, outer_gid=0)
+        linux.drop_bounding_set()
+
+
+def _restrict_files(walls: Walls, scratch: str) -> None:
+    if not walls.landlock_abi:
+        return
+    readable, writable = list(walls.readable), [scratch, "/dev/null"]
+    if walls.tier is Tier.FULL:
+        readable.append(os.open("/", os.O_PATH))
+        writable.append(root.SHARED_MEMORY)
+    opened = [os.open(path, os.O_PATH) for path in writable]
+    landlock.restrict(readable=readable, writable=opened, version=walls.landlock_abi)
+
+
+def _place_descriptors(descriptors: tuple[int, int, int, int]) -> None:
+    """Leave descriptors 0 (nothing to read), 1, 2, 3 and the gate, and close all others."""
+    channel, stdout, stderr, gate = (fcntl.fcntl(number, fcntl.F_DUPFD, 16) for number in descriptors)
+    nothing = fcntl.fcntl(os.open(os.devnull, os.O_RDONLY), fcntl.F_DUPFD, 16)
+    for target, opened in enumerate((nothing, stdout, stderr, channel)):
+        os.dup2(opened, target)
+    os.dup2(gate, _GATE, inheritable=False)
+    os.closerange(_GATE + 1, _ALL_DESCRIPTORS)
+
+
+def _limit_resources(limits: Limits, walls: Walls) -> None:
+    memory = limits.memory_mib << 20
+    cpu_s = math.ceil(limits.cpu_budget_s)
+    wanted = {
+        # A little above the limit, so that the tree monitor, which names the cause, comes first.
+        resource.RLIMIT_DATA: (walls.address_bytes + memory + memory // 8,) * 2,
+        resource.RLIMIT_AS: (walls.address_bytes + 4 * memory + (2 << 30),) * 2,
+        # SIGXCPU at the first value, SIGKILL at the second.
+        resource.RLIMIT_CPU: (cpu_s, cpu_s + 1),
+        resource.RLIMIT_NOFILE: (limits.open_files,) * 2,
+        resource.RLIMIT_CORE: (0, 0),
+        resource.RLIMIT_FSIZE: (limits.file_mib << 20,) * 2,
+        resource.RLIMIT_NPROC: (limits.processes + walls.tasks,) * 2,
+        resource.RLIMIT_STACK: (_STACK_BYTES,) * 2,
+        resource.RLIMIT_MEMLOCK: (_LOCKED_BYTES,) * 2,
+        resource.RLIMIT_MSGQUEUE: (0, 0),
+        resource.RLIMIT_SIGPENDING: (_QUEUED_SIGNALS,) * 2,
+    }
+    for kind, (soft, hard) in wanted.items():
+        ceiling = resource.getrlimit(kind)[1]
+        if ceiling != resource.RLIM_INFINITY:
+            soft, hard = min(soft, ceiling), min(hard, ceiling)
+        resource.setrlimit(kind, (soft, hard))
+
+
+def _prepare_interpreter(scratch: str) -> None:
+    os.environ["HOME"] = os.environ["TMPDIR"] = scratch
+    tempfile.tempdir = None
+    # The default from Python 3.14 on, forkserver, needs a socket on a path, which is not allowed.
+    multiprocessing.set_start_method("fork", force=True)
+    sys.stdin = open(0, closefd=False)
+    sys.stdout = open(1, "w", buffering=1, closefd=False)
+    sys.stderr = open(2, "w", buffering=1, closefd=False)

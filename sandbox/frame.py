@@ -1,0 +1,345 @@
+"""One value as bytes: the only thing that a program and its verifier exchange.
+
+A frame is `b"EVR1"`, a little-endian u32 with the length of the header, the header, and the array blocks. The header is
+JSON, `{"value": tree, "arrays": [{"dtype", "shape", "nbytes"}, ...]}`; `{"$nd": i}` in the tree stands for block `i`.
+Blocks are C-ordered, little-endian, and follow one another in the order of `arrays`; nothing follows the last.
+
+Sizes are checked before anything of that size is allocated, and a decoded value is made of exact built-in types only:
+no pickle, no object of the program's own, no number that is not finite. Neither side needs numpy.
+"""
+
+from __future__ import annotations
+
+import enum
+import array
+import json
+import math
+import struct
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    import socket
+
+Plain: TypeAlias = "dict[str, Plain] | list[Plain] | str | int | float | bool | None"
+#: Turns one array block into what stands in the tree for it, given its dtype and shape.
+BuildArray: TypeAlias = Callable[[memoryview, str, tuple[int, ...]], object]
+
+MAGIC: Final = b"EVR1"
+PREFIX: Final = struct.Struct("<4sI")
+#: dtype to (format of `memoryview.cast`, bytes per item).
+DTYPES: Final = {"f8": ("d", 8), "f4": ("f", 4), "i8": ("q", 8), "i4": ("i", 4), "u1": ("B", 1), "b1": ("?", 1)}
+REFERENCE: Final = "$nd"
+MAX_DEPTH: Final = 64
+MAX_DIMENSIONS: Final = 8
+MAX_ARRAYS: Final = 4096
+#: Numbers and inner lists that the arrays of one frame may unfold to; a block of shape (n, 1) needs 90 times its bytes.
+MAX_VALUES: Final = 1 << 23
+_SCALARS: Final = (str, int, float, bool, type(None))
+
+
+class FrameFault(enum.StrEnum):
+    """What is wrong with a frame."""
+
+    TOO_LARGE = "too-large"
+    MALFORMED = "malformed"
+    NON_FINITE = "non-finite"
+    TIMED_OUT = "timed-out"
+
+
+class FrameError(ValueError):
+    """Bytes that are no acceptable frame; `fault` says why in one word, the message in one line."""
+
+    def __init__(self, fault: FrameFault, message: str) -> None:
+        super().__init__(message)
+        self.fault: Final = fault
+
+
+class FrameLimits(Protocol):
+    """The part of `Limits` that a frame has to keep."""
+
+    @property
+    def answer_kib(self) -> int:
+        """KiB of JSON."""
+
+    @property
+    def arrays_mib(self) -> int:
+        """MiB of array blocks."""
+
+
+def encode(value: object) -> bytes:
+    """Return `value` as one frame.
+
+    Accepts dict with str keys, list, tuple, str, int, float, bool, None, and numpy's arrays and scalars of float64,
+    float32, int64, int32, uint8 and bool, array.array of 'q' and 'd'. Types are compared exactly: a subclass may lie about what it holds.
+
+    >>> decode(encode({"radii": (0.5, 1)}), limits=Limits())
+    {'radii': [0.5, 1]}
+
+    Raises:
+        TypeError: `value` holds something else; the message names its type.
+        ValueError: `value` is nested too deeply, holds itself, or uses the reserved key "$nd".
+    """
+    blocks: list[bytes] = []
+    arrays: list[dict[str, object]] = []
+    header: dict[str, object] = {"value": _to_tree(value, arrays, blocks, 0)}
+    if arrays:
+        header["arrays"] = arrays
+    text = json.dumps(header, separators=(",", ":")).encode()
+    return b"".join((PREFIX.pack(MAGIC, len(text)), text, *blocks))
+
+
+def decode(data: bytes | memoryview, *, limits: FrameLimits) -> Plain:
+    """Return the value of one whole frame, its arrays as nested lists.
+
+    Raises:
+        FrameError: `data` is no frame, breaks a limit, or holds a number that is not finite.
+    """
+    view = memoryview(data)
+    length = header_length(bytes(view[: PREFIX.size]), answer_bytes=limits.answer_kib << 10)
+    end = PREFIX.size + length
+    if end > len(view):
+        raise _malformed(f"the header has {length} bytes, {len(view) - PREFIX.size} are there")
+    tree, arrays = read_header(bytes(view[PREFIX.size : end]), array_bytes=limits.arrays_mib << 20)
+    if len(view) - end != sum(size for _, _, size in arrays):
+        raise _malformed(f"{len(view) - end} bytes of array blocks, the header promises otherwise")
+    return assemble(tree, arrays, view[end:], nested_list)  # type: ignore[return-value]
+
+
+def send(sock: socket.socket, value: object) -> None:
+    """Send `value` as one frame.
+
+    Raises:
+        EOFError: The peer is gone.
+        TypeError: As `encode`.
+        ValueError: As `encode`.
+    """
+    try:
+        sock.sendall(encode(value))
+    except ConnectionError as error:
+        raise EOFError("the peer closed the channel") from error
+
+
+def receive(
+    sock: socket.socket, *, answer_bytes: int, array_bytes: int, deadline: float | None = None
+) -> Plain:
+    """Return the next value from `sock`, its arrays as nested lists.
+
+    Args:
+        sock: Stream socket; its timeout is changed when `deadline` is given.
+        answer_bytes: Most bytes of JSON.
+        array_bytes: Most bytes of array blocks.
+        deadline: `time.monotonic()` by which the whole frame must be there.
+
+    Raises:
+        FrameError: What came is no frame, breaks a limit, is not finite, or is late. The stream is lost then.
+        EOFError: The peer closed, between frames or within one.
+    """
+    length = header_length(bytes(_receive_exactly(sock, PREFIX.size, deadline)), answer_bytes=answer_bytes)
+    header = bytes(_receive_exactly(sock, length, deadline))
+    tree, arrays = read_header(header, array_bytes=array_bytes)
+    blocks = _receive_exactly(sock, sum(size for _, _, size in arrays), deadline)
+    return assemble(tree, arrays, blocks, nested_list)  # type: ignore[return-value]
+
+
+def header_length(prefix: bytes, *, answer_bytes: int) -> int:
+    """Return the length in bytes of the header that follows `prefix`.
+
+    Raises:
+        FrameError: `prefix` does not begin a frame, or the header is longer than `answer_bytes`.
+    """
+    if len(prefix) != PREFIX.size or not prefix.startswith(MAGIC):
+        raise _malformed("the answer does not begin with a frame's magic bytes")
+    length: int = PREFIX.unpack(prefix)[1]
+    if length > answer_bytes:
+        raise FrameError(FrameFault.TOO_LARGE, f"the answer has {length} bytes of JSON, at most {answer_bytes} may be")
+    return length
+
+
+def read_header(header: bytes, *, array_bytes: int) -> tuple[object, list[tuple[str, tuple[int, ...], int]]]:
+    """Return the tree, and the dtype, shape and size in bytes of each array block.
+
+    Raises:
+        FrameError: The header is no JSON of the right form, or promises blocks that break a limit.
+    """
+    try:
+        fields = json.loads(header, parse_constant=_refuse_constant)
+    except FrameError:
+        raise
+    except (ValueError, RecursionError) as error:
+        # ValueError covers bad UTF-8 and integers of more than 4300 digits too.
+        raise _malformed(f"the answer's header is no JSON: {error}") from error
+    if type(fields) is not dict or "value" not in fields or not fields.keys() <= {"value", "arrays"}:
+        raise _malformed("the answer's header has the wrong keys")
+    listed = fields.get("arrays", [])
+    if type(listed) is not list or len(listed) > MAX_ARRAYS:
+        raise _malformed(f"the answer lists its arrays wrongly, or more than {MAX_ARRAYS}")
+    arrays = [_array_entry(entry) for entry in listed]
+    total = sum(size for _, _, size in arrays)
+    if total > array_bytes:
+        raise FrameError(FrameFault.TOO_LARGE, f"the answer has {total} bytes of arrays, at most {array_bytes} may be")
+    values = sum(math.prod(shape) + math.prod(shape[:-1]) for _, shape, _ in arrays)
+    if values > MAX_VALUES:
+        raise FrameError(FrameFault.TOO_LARGE, f"the answer's arrays unfold to {values} values, at most {MAX_VALUES}")
+    return fields["value"], arrays
+
+
+def assemble(
+    tree: object, arrays: list[tuple[str, tuple[int, ...], int]], blocks: memoryview, build: BuildArray
+) -> object:
+    """Return `tree` with each reference replaced by what `build` makes of its block, and every number checked.
+
+    Raises:
+        FrameError: The tree is too deep, a number in it is not finite, or an array is not referred to exactly once.
+    """
+    built: list[object] = []
+    offset = 0
+    for dtype, shape, size in arrays:
+        built.append(build(blocks[offset : offset + size], dtype, shape))
+        offset += size
+    holder = [tree]
+    unused = set(range(len(built)))
+    pending: list[tuple[list[object] | dict[str, object], int]] = [(holder, 0)]
+    while pending:
+        node, depth = pending.pop()
+        if depth > MAX_DEPTH:
+            raise _malformed(f"the answer is nested more than {MAX_DEPTH} deep")
+        slots: Any = node.items() if isinstance(node, dict) else enumerate(node)
+        for slot, child in slots:
+            if type(child) is dict and REFERENCE in child:
+                node[slot] = built[_take(child, unused)]
+            elif isinstance(child, list | dict):
+                pending.append((child, depth + 1))
+            else:
+                _check_scalar(child)
+    if unused:
+        raise _malformed("the answer holds an array that nothing refers to")
+    return holder[0]
+
+
+def _to_tree(value: object, arrays: list[dict[str, object]], blocks: list[bytes], depth: int) -> object:
+    kind = type(value)
+    if kind in _SCALARS:
+        return value
+    if depth > MAX_DEPTH:
+        raise ValueError(f"the answer is nested more than {MAX_DEPTH} deep")
+    if isinstance(value, list | tuple) and kind in (list, tuple):
+        return [_to_tree(item, arrays, blocks, depth + 1) for item in value]
+    if isinstance(value, dict) and kind is dict:
+        if any(type(key) is not str or key == REFERENCE for key in value):
+            raise ValueError(f"keys must be str and not {REFERENCE!r}; got {list(map(repr, value))[:5]}")
+        return {key: _to_tree(item, arrays, blocks, depth + 1) for key, item in value.items()}
+    if isinstance(value, array.array) and kind is array.array:
+        return _vector_to_tree(value, arrays, blocks)
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and kind is numpy.ndarray:
+        return _array_to_tree(value, arrays, blocks)
+    if numpy is not None and kind in (
+        (numpy.float64, numpy.float32, numpy.int64, numpy.int32, numpy.uint8, numpy.bool_)
+    ):
+        return value.item()  # type: ignore[attr-defined]
+    raise TypeError(f"an answer may not hold {kind.__module__}.{kind.__qualname__}")
+
+
+def _array_to_tree(value: Any, arrays: list[dict[str, object]], blocks: list[bytes]) -> object:
+    dtype = value.dtype.str[1:]
+    if dtype not in DTYPES or value.dtype.str[0] == ">":
+        raise TypeError(f"an answer may not hold an array of {value.dtype}; use one of float64, int64, bool")
+    if value.size == 0 or value.ndim > MAX_DIMENSIONS:
+        # An empty block could claim a billion empty rows: blocks are never empty.
+        return value.tolist()
+    return _add_block(dtype, list(value.shape), value.tobytes(), arrays, blocks)
+
+
+def _vector_to_tree(value: array.array[Any], arrays: list[dict[str, object]], blocks: list[bytes]) -> object:
+    """Encode a vector of the standard library, so that the trusted side needs no numpy to send one."""
+    dtype = {"q": "i8", "d": "f8"}.get(value.typecode)
+    if dtype is None:
+        raise TypeError(f"an answer may not hold an array.array of {value.typecode!r}; use 'q' or 'd'")
+    return _add_block(dtype, [len(value)], value.tobytes(), arrays, blocks) if value else []
+
+
+def _add_block(
+    dtype: str, shape: list[int], block: bytes, arrays: list[dict[str, object]], blocks: list[bytes]
+) -> object:
+    blocks.append(block)
+    arrays.append({"dtype": dtype, "shape": shape, "nbytes": len(block)})
+    return {REFERENCE: len(arrays) - 1}
+
+
+def _array_entry(entry: object) -> tuple[str, tuple[int, ...], int]:
+    if type(entry) is not dict or entry.keys() != {"dtype", "shape", "nbytes"}:
+        raise _malformed("an array entry has the wrong keys")
+    dtype, shape, nbytes = entry["dtype"], entry["shape"], entry["nbytes"]
+    if type(dtype) is not str or dtype not in DTYPES or type(nbytes) is not int:
+        raise _malformed("an array entry has an unknown dtype or no size")
+    if type(shape) is not list or len(shape) > MAX_DIMENSIONS or any(type(n) is not int or n < 1 for n in shape):
+        raise _malformed("an array entry has a bad shape")
+    if math.prod(shape) * DTYPES[dtype][1] != nbytes:
+        raise _malformed(f"an array of {dtype} and shape {shape} does not have {nbytes} bytes"[:200])
+    return dtype, tuple(shape), nbytes
+
+
+def nested_list(block: memoryview, dtype: str, shape: tuple[int, ...]) -> object:
+    """Return one array block as nested lists, without numpy.
+
+    Raises:
+        FrameError: A number is not finite, or a bool is neither 0 nor 1.
+    """
+    code = DTYPES[dtype][0]
+    if dtype == "b1" and bytes(block).strip(b"\0\1"):
+        raise _malformed("an array of bool holds a byte that is neither 0 nor 1")
+    flat = block.cast(code)
+    if code in "df" and not all(map(math.isfinite, flat)):
+        raise FrameError(FrameFault.NON_FINITE, "an array holds a number that is not finite")
+    return block.cast(code, shape=shape).tolist() if shape else flat[0]
+
+
+def _take(reference: dict[str, object], unused: set[int]) -> int:
+    index = reference[REFERENCE]
+    if len(reference) != 1 or type(index) is not int or index not in unused:
+        raise _malformed("a reference to an array is wrong, or the second to the same array")
+    unused.remove(index)
+    return index
+
+
+def _check_scalar(value: object) -> None:
+    # json.loads turns 1e999 into inf without asking parse_constant.
+    if type(value) is float and not math.isfinite(value):
+        raise FrameError(FrameFault.NON_FINITE, "the answer holds a number that is not finite")
+    if type(value) is str and not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise _malformed("a text holds half a surrogate pair") from error
+
+
+def _receive_exactly(sock: socket.socket, size: int, deadline: float | None) -> memoryview:
+    data = memoryview(bytearray(size))
+    filled = 0
+    while filled < size:
+        if deadline is not None:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise FrameError(FrameFault.TIMED_OUT, "the answer was not complete in time")
+            sock.settimeout(left)
+        try:
+            count = sock.recv_into(data[filled:])
+        except TimeoutError as error:
+            raise FrameError(FrameFault.TIMED_OUT, "the answer was not complete in time") from error
+        except ConnectionError as error:
+            raise EOFError("the peer closed the channel") from error
+        if not count:
+            raise EOFError("the peer closed the channel" if not filled else "the peer closed within a frame")
+        filled += count
+    return data
+
+
+def _refuse_constant(text: str) -> NoReturn:
+    raise FrameError(FrameFault.NON_FINITE, f"the answer holds {text}")
+
+
+def _malformed(message: str) -> FrameError:
+    return FrameError(FrameFault.MALFORMED, message)

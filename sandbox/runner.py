@@ -1,0 +1,143 @@
+"""The sandbox that callers hold: keeps a good zygote at hand and runs evaluations on it from any thread."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Final, Self
+
+from sandbox.errors import SandboxFailure, SandboxUnavailable
+from sandbox.evaluation import Evaluation, SetupFailure
+from sandbox.slots import Slots
+from sandbox.spawn import LayerMissing, ZygoteProcess
+from sandbox.types import Job, Report, Result, Tier
+
+#: Evaluations after which a zygote is replaced.
+RUNS_PER_ZYGOTE: Final = 2000
+
+
+def open_sandbox(*, require: Tier, preload: tuple[str, ...] = ("numpy", "scipy.optimize")) -> Runner:
+    """Start the strongest sandbox that this machine allows.
+
+    It starts processes of its own and never forks the caller; open it before anything that fills the caller with
+    threads or device memory all the same.
+
+    Args:
+        require: The weakest tier that is acceptable.
+        preload: Modules that programs find imported; their packages are what programs can import besides the standard
+            library.
+
+    Raises:
+        SandboxUnavailable: The machine gives less than `require`.
+        SandboxFailure: The sandbox broke while it started.
+    """
+    missing: list[str] = []
+    for tier in sorted(Tier, reverse=True):
+        if tier < require:
+            break
+        try:
+            return start(tier, preload, missing=tuple(missing))
+        except LayerMissing as error:
+            missing.append(f"{tier}: {error}")
+    raise SandboxUnavailable("; ".join(missing))
+
+
+def start(tier: Tier, preload: tuple[str, ...], *, missing: tuple[str, ...] = (), off: tuple[str, ...] = ()) -> Runner:
+    """Start a sandbox of exactly `tier`.
+
+    Args:
+        tier: The tier to build.
+        preload: As for `open_sandbox`.
+        missing: What the report is to say of stronger tiers.
+        off: Layers to leave out, for the test that proves that each is needed.
+
+    Raises:
+        LayerMissing: The machine lacks a layer of the tier.
+        SandboxFailure: The sandbox broke while it started.
+    """
+    zygote = ZygoteProcess(tier, preload, off=off)
+    report = Report(tier=tier, layers=zygote.layers, missing=missing, canaries={})
+    return Runner(zygote, report, preload)
+
+
+class Runner:
+    """A `Sandbox` over one zygote at a time."""
+
+    def __init__(self, zygote: ZygoteProcess, report: Report, preload: tuple[str, ...]) -> None:
+        self._report = report
+        self._preload = preload
+        self._slots = Slots()
+        self._lock = threading.Lock()
+        self._zygote: ZygoteProcess | None = zygote
+        self._users: dict[ZygoteProcess, int] = {}
+        self._closed = False
+
+    @property
+    def report(self) -> Report:
+        """What protects this machine."""
+        return self._report
+
+    def run(self, job: Job, channel: socket.socket) -> Result:
+        """As `Sandbox.run`."""
+        with channel, self._slots.take() as slot:
+            for last_try in (False, True):
+                with self._borrow() as zygote:
+                    try:
+                        return Evaluation(job, channel, slot=slot).run(zygote, self._report.tier)
+                    except SetupFailure as error:
+                        self._discard(zygote)
+                        if last_try:
+                            raise SandboxFailure(f"{error}; {zygote.last_words()}") from error
+                    except SandboxFailure:
+                        self._discard(zygote)
+                        raise
+        raise SandboxFailure("no try was made")
+
+    def close(self) -> None:
+        """As `Sandbox.close`."""
+        with self._lock:
+            self._closed = True
+            zygotes = {*self._users, *([self._zygote] if self._zygote else [])}
+            self._zygote = None
+        for zygote in zygotes:
+            zygote.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @contextlib.contextmanager
+    def _borrow(self) -> Iterator[ZygoteProcess]:
+        """Give the block the current zygote, a new one if need be; end it after its last user once it is replaced."""
+        with self._lock:
+            if self._closed:
+                raise SandboxFailure("the sandbox is closed")
+            if self._zygote is None or self._zygote.runs >= RUNS_PER_ZYGOTE:
+                # Callers that come meanwhile wait here, for there is nothing to run on.
+                self._zygote = ZygoteProcess(self._report.tier, self._preload)
+            zygote = self._zygote
+            zygote.runs += 1
+            self._users[zygote] = self._users.get(zygote, 0) + 1
+        try:
+            yield zygote
+        finally:
+            with self._lock:
+                self._users[zygote] -= 1
+                idle = not self._users[zygote]
+                if idle:
+                    del self._users[zygote]
+                unused = idle and zygote is not self._zygote
+            if unused:
+                zygote.close()
+
+    def _discard(self, zygote: ZygoteProcess) -> None:
+        with self._lock:
+            if self._zygote is zygote:
+                self._zygote = None

@@ -1,0 +1,185 @@
+"""Starts a zygote and speaks to it, on the controller's side."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import select
+import shutil
+import socket
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from typing import Final
+
+from sandbox import wire
+from sandbox.errors import SandboxFailure
+from sandbox.slots import SLOTS
+from sandbox.types import Tier
+
+_START_S: Final = 120.0
+_STOP_S: Final = 5.0
+_ENVIRONMENT: Final = {
+    "PATH": "/usr/bin:/bin",
+    "HOME": "/box",
+    "TMPDIR": "/box",
+    "LANG": "C.UTF-8",
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "PYTHONHASHSEED": "0",
+}
+#: Loads this package by its own folder, so that nothing beside it becomes importable for programs.
+_BOOTSTRAP: Final = """
+import importlib.util, sys
+folder, setup, packages = sys.argv[1], sys.argv[2], sys.argv[3:]
+sys.argv = ["candidate"]
+sys.path += packages
+spec = importlib.util.spec_from_file_location("sandbox", folder + "/__init__.py", submodule_search_locations=[folder])
+package = importlib.util.module_from_spec(spec)
+sys.modules["sandbox"] = package
+spec.loader.exec_module(package)
+from sandbox import zygote
+zygote.main(setup)
+"""
+
+
+class LayerMissing(SandboxFailure):
+    """The zygote could not build a layer of its tier on this machine."""
+
+    def __init__(self, notice: wire.Unusable) -> None:
+        super().__init__(f"{notice.layer}: {notice.detail}")
+        self.layer: Final = notice.layer
+        self.detail: Final = notice.detail
+
+
+class ZygoteProcess:
+    """One zygote, from its start to its end; safe to order from many threads."""
+
+    def __init__(self, tier: Tier, preload: tuple[str, ...], *, off: tuple[str, ...] = ()) -> None:
+        """Start it and wait until its layers are up.
+
+        Raises:
+            LayerMissing: The machine lacks a layer.
+            SandboxFailure: It died, or did not answer in time.
+        """
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._control = ours
+        self._scratch = tempfile.mkdtemp(prefix="sandbox-") if tier is not Tier.FULL else ""
+        packages = package_folders(preload)
+        setup = wire.Setup(
+            tier=tier,
+            is_root=os.geteuid() == 0,
+            preload=preload,
+            packages=packages,
+            roots=(*_interpreter_folders(), *packages),
+            control=theirs.fileno(),
+            controller=os.getpid(),
+            slots=SLOTS,
+            scratch=self._scratch,
+            off=off,
+        )
+        if self._scratch:
+            os.chmod(self._scratch, 0o711)
+        folder = os.path.dirname(os.path.abspath(__file__))
+        self._log = os.memfd_create("zygote-stderr")
+        command = [_interpreter(), "-I", "-S", "-c", _BOOTSTRAP, folder, setup.to_json(), *packages]
+        self._process = subprocess.Popen(
+            command,
+            env=_ENVIRONMENT,
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=self._log,
+            pass_fds=(theirs.fileno(),),
+            start_new_session=True,
+        )
+        theirs.close()
+        self.started = time.monotonic()
+        self.runs = 0
+        self.layers: dict[str, str] = {}
+        try:
+            self.layers = self._await_ready()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def pid(self) -> int:
+        """Process id of the zygote, in tier full of the process that waits for it."""
+        return self._process.pid
+
+    def order(self, order: wire.Order, descriptors: list[int]) -> None:
+        """Send an order with its descriptors, which the caller still has to close.
+
+        Raises:
+            SandboxFailure: The zygote is gone.
+        """
+        try:
+            socket.send_fds(self._control, [order.to_packet()], descriptors)
+        except OSError as error:
+            raise SandboxFailure(f"the zygote is gone: {error}; {self.last_words()}") from error
+
+    def close(self) -> None:
+        """End it and everything it runs."""
+        self._control.close()
+        try:
+            self._process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        with contextlib.suppress(OSError):
+            os.close(self._log)
+        if self._scratch:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def _await_ready(self) -> dict[str, str]:
+        poll = select.poll()
+        poll.register(self._control, select.POLLIN)
+        packet = self._control.recv(wire.PACKET_BYTES) if poll.poll(_START_S * 1000) else b""
+        if not packet:
+            raise SandboxFailure(f"the zygote did not start: {self.last_words()}")
+        notice = wire.unpack(packet)
+        if isinstance(notice, wire.Unusable):
+            raise LayerMissing(notice)
+        if not isinstance(notice, wire.Ready):
+            raise SandboxFailure(f"the zygote began with {type(notice).__name__}")
+        return notice.layers
+
+    def last_words(self) -> str:
+        """Return the end of what it wrote to stderr."""
+        size = os.fstat(self._log).st_size
+        return os.pread(self._log, 2000, max(0, size - 2000)).decode(errors="replace").strip() or "no message"
+
+
+def package_folders(preload: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the folders that hold the top-level packages of `preload`, in order and without repeats.
+
+    Raises:
+        SandboxFailure: One is not installed.
+    """
+    folders: list[str] = []
+    for name in preload:
+        top = name.partition(".")[0]
+        spec = importlib.util.find_spec(top)
+        if spec is None or spec.origin is None:
+            raise SandboxFailure(f"the module {top!r} that programs need is not installed")
+        where = os.path.dirname(os.path.realpath(spec.origin))
+        folder = os.path.dirname(where) if spec.submodule_search_locations else where
+        if folder not in folders:
+            folders.append(folder)
+    return tuple(folders)
+
+
+def _interpreter() -> str:
+    """Return the interpreter outside any virtual environment: inside the walls the environment's folder is absent."""
+    return os.path.realpath(getattr(sys, "_base_executable", sys.executable))
+
+
+def _interpreter_folders() -> tuple[str, ...]:
+    paths = {os.path.realpath(sys.base_prefix), os.path.realpath(sys.base_exec_prefix)}
+    paths |= {os.path.realpath(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")}
+    return tuple(sorted(path for path in paths if path not in ("/", "/usr")))

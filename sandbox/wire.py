@@ -1,0 +1,150 @@
+"""What controller, zygote and warden say to each other: JSON in one packet of a SEQPACKET socket.
+
+All of them are trusted; nothing here ever carries what a program wrote.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Self
+
+from sandbox.types import Limits, Tier
+
+#: Packets are small: the largest holds an error message.
+PACKET_BYTES: Final = 1 << 16
+
+
+class Cause(enum.StrEnum):
+    """Why the warden ended an evaluation."""
+
+    EXIT = "exit"
+    TIMEOUT = "timeout"
+    CPU = "cpu"
+    MEMORY = "memory"
+    PROCESSES = "processes"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """What a new zygote has to know; crosses as its command line.
+
+    Attributes:
+        tier: `Tier` to build.
+        is_root: Whether the controller is root, so that programs can be given user ids of their own.
+        preload: Modules to import before the first fork.
+        packages: Folders to put on `sys.path` for them.
+        roots: Files and folders that programs may read.
+        control: Descriptor of the zygote's socket.
+        controller: Process id of the controller.
+        slots: User ids set aside for programs, from `FIRST_UID` on; used when the controller is root.
+        scratch: Folder for scratch folders, in tiers without a private file system.
+        off: Layers left out, for the test that proves that each is needed.
+    """
+
+    tier: Tier
+    is_root: bool
+    preload: tuple[str, ...]
+    packages: tuple[str, ...]
+    roots: tuple[str, ...]
+    control: int
+    controller: int
+    slots: int
+    scratch: str
+    off: tuple[str, ...] = ()
+
+    def to_json(self) -> str:
+        """Return the one-line form that `from_json` reads."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Return what `to_json` wrote."""
+        fields = {key: tuple(value) if isinstance(value, list) else value for key, value in json.loads(text).items()}
+        return cls(**{**fields, "tier": Tier(fields["tier"])})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """Controller to zygote: run this. Six descriptors come with it, in the order of `zygote.Descriptors`."""
+
+    entry_point: str
+    seed: int
+    slot: int
+    limits: Limits
+
+    def to_packet(self) -> bytes:
+        """Return the packet that `from_packet` reads."""
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def from_packet(cls, packet: bytes) -> Self:
+        """Return what `to_packet` wrote."""
+        fields: dict[str, Any] = json.loads(packet)
+        return cls(**{**fields, "limits": Limits(**fields["limits"])})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """Zygote to controller: layers are up, orders are welcome."""
+
+    layers: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unusable:
+    """Zygote to controller: `layer` could not be built, `detail` says why and what would help."""
+
+    layer: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """Warden to controller: the walls are up, the program runs next."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """Warden to controller: the walls could not be built; the program never ran."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """Warden to controller: every process of the program is dead.
+
+    Attributes:
+        cause: Why.
+        status: Wait status of the program's first process.
+        wall_s: Seconds from `Started`.
+        cpu_s: Processor seconds of all its processes.
+        peak_bytes: Largest memory seen.
+        peak_processes: Most processes and threads seen.
+    """
+
+    cause: str
+    status: int
+    wall_s: float
+    cpu_s: float
+    peak_bytes: int
+    peak_processes: int
+
+
+Notice = Ready | Unusable | Started | Failed | Ended
+_KINDS: Final = {kind.__name__: kind for kind in (Ready, Unusable, Started, Failed, Ended)}
+
+
+def pack(notice: Notice) -> bytes:
+    """Return the packet that `unpack` reads."""
+    return json.dumps([type(notice).__name__, asdict(notice)]).encode()
+
+
+def unpack(packet: bytes) -> Notice:
+    """Return what `pack` wrote."""
+    name, fields = json.loads(packet)
+    notice: Notice = _KINDS[name](**fields)
+    return notice

@@ -1,0 +1,204 @@
+"""Connections: what SQLite is told, and what a user reads when a database cannot be used."""
+
+import os
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from database import open_database
+from database.session import Storage, connect
+from evolve.errors import ConfigError, EvolveError, RunFolderError, StoreError
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A database file with the tables in it."""
+    path = tmp_path / "evolve.db"
+    open_database(f"sqlite:///{path}").close()
+    return path
+
+
+def message(url: str, kind: type[EvolveError]) -> str:
+    """Return what `open_database` says of a URL; it is one line of the kind that is asked for."""
+    with pytest.raises(kind) as caught:
+        open_database(url)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """Give up root's right to write everywhere, where the tests run as root."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_sqlite_keeps_a_log_checks_keys_and_waits(path: Path) -> None:
+    """WAL, foreign keys, pages of 8 kB; a step's end waits for the disk, an attempt does not."""
+    storage = Storage(connect(f"sqlite:///{path}", create=False))
+
+    def pragma(name: str, *, through_power_cut: bool) -> object:
+        with storage.writing(through_power_cut=through_power_cut) as connection:
+            return connection.scalar(text(f"PRAGMA {name}"))
+
+    assert pragma("journal_mode", through_power_cut=False) == "wal"
+    assert pragma("foreign_keys", through_power_cut=False) == 1
+    assert pragma("page_size", through_power_cut=False) == 8192
+    assert pragma("busy_timeout", through_power_cut=False) == 60_000
+    assert pragma("synchronous", through_power_cut=True) == 2  # FULL
+    assert pragma("synchronous", through_power_cut=False) == 1  # NORMAL
+    storage.close()
+
+
+def test_a_transaction_that_fails_leaves_nothing(path: Path) -> None:
+    """The error goes on as it is, and the next transaction works."""
+    storage = Storage(connect(f"sqlite:///{path}", create=False))
+
+    def fail_half_way() -> None:
+        with storage.writing() as connection:
+            connection.execute(text("CREATE TABLE half (id INTEGER)"))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail_half_way()
+    with storage.writing() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM sqlite_master WHERE name = 'half'")) == 0
+    storage.close()
+
+
+def test_a_reader_sees_one_state(path: Path) -> None:
+    """What is written while it reads is not there until it reads anew."""
+    storage = Storage(connect(f"sqlite:///{path}", create=False))
+    count = text("SELECT count(*) FROM runs")
+    add = text(
+        "INSERT INTO runs (problem, model, folder, seed, started_at, config) VALUES ('p', 'm', '/r', 1, 0.0, x'00')"
+    )
+    with storage.reading() as reader:
+        assert reader.scalar(count) == 0
+        with storage.writing() as writer:
+            writer.execute(add)
+        assert reader.scalar(count) == 0
+    with storage.reading() as reader:
+        assert reader.scalar(count) == 1
+    storage.close()
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    """It is not made: a mistyped path would hide the run."""
+    assert f"folder {tmp_path}/none of the database does not exist" in message(
+        f"sqlite:///{tmp_path}/none/evolve.db", RunFolderError
+    )
+
+
+def test_a_folder_in_the_files_place_is_named(tmp_path: Path) -> None:
+    """The message asks for a file."""
+    assert "is a folder: name a file" in message(f"sqlite:///{tmp_path}", RunFolderError)
+
+
+def test_a_command_that_reads_makes_no_database(tmp_path: Path) -> None:
+    """A missing file is an error, and still missing afterwards."""
+    with pytest.raises(RunFolderError, match="there is no database"):
+        open_database(f"sqlite:///{tmp_path / 'evolve.db'}", create=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    """Before anything is made in it; so is one that cannot even be looked into."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o555)
+        with as_nobody():
+            assert f"{folder} cannot be written" in message(f"sqlite:///{folder}/evolve.db", RunFolderError)
+        folder.chmod(0)
+        with as_nobody():
+            assert "cannot be reached (Permission denied)" in message(f"sqlite:///{folder}/evolve.db", RunFolderError)
+        folder.chmod(0o700)
+
+
+def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
+    """The message says so, and the file is as it was."""
+    path = tmp_path / "notes.txt"
+    path.write_text("dear diary " * 100)
+
+    assert "not a database" in message(f"sqlite:///{path}", StoreError)
+    assert path.read_text() == "dear diary " * 100
+
+
+def test_a_damaged_file_is_an_error_of_one_line(path: Path) -> None:
+    """Whether it shows at opening or later, it is a `StoreError` that says what to do."""
+    whole = path.read_bytes()
+    path.write_bytes(whole[:8192] + b"\x07" * (len(whole) - 8192))
+
+    assert "damaged" in message(f"sqlite:///{path}", StoreError)
+
+
+def test_a_database_that_another_program_holds_is_an_error_of_one_line(path: Path) -> None:
+    """After the time that it waits, here none."""
+    other = sqlite3.connect(path)
+    other.execute("BEGIN IMMEDIATE")
+    storage = Storage(connect(f"sqlite:///{path}?timeout=0", create=False))
+
+    with pytest.raises(StoreError, match=r"locked.*end that program, then resume"), storage.writing():
+        pass
+    other.close()
+    with storage.writing() as connection:  # and it is not broken for good
+        assert connection.scalar(text("SELECT count(*) FROM runs")) == 0
+    storage.close()
+
+
+def test_a_full_disk_is_an_error_of_one_line(path: Path) -> None:
+    """The transaction leaves nothing, and what was stored is readable."""
+    storage = Storage(connect(f"sqlite:///{path}", create=False))
+    blob = "INSERT INTO prompts VALUES ((SELECT max(id) FROM runs), x'{:02x}', zeroblob(100000))"
+    with storage.writing() as connection:
+        connection.execute(text("INSERT INTO runs VALUES (1, 'p', 'm', '/r', 1, 0.0, x'00')"))
+        pages = connection.scalar(text("PRAGMA page_count"))
+        connection.exec_driver_sql(f"PRAGMA max_page_count={pages + 5}")  # of this connection, which the pool keeps
+
+    with pytest.raises(StoreError, match=r"full.*free some space"), storage.writing() as connection:
+        connection.exec_driver_sql(blob.format(1))
+    with storage.reading() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM prompts")) == 0
+        assert connection.scalar(text("SELECT count(*) FROM runs")) == 1
+    storage.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("evolve.db", "no database URL"),
+        ("sqlite://", "in memory"),
+        ("sqlite:///:memory:", "in memory"),
+        ("dragons://host/base", "'dragons'"),
+        ("sqlite+aiosqlite:///x.db", "sqlite:///FILE"),
+        ("mysql+nosuchdriver://host/base", "'mysql+nosuchdriver'"),
+    ],
+)
+def test_a_url_that_cannot_be_used_is_bad_input(url: str, words: str) -> None:
+    """The message quotes what is wrong and shows a URL that works."""
+    assert words in message(url, ConfigError)
+    assert "sqlite:///FILE" in message(url, ConfigError)
+
+
+@pytest.mark.skipif(find_spec("psycopg2") is not None, reason="the driver that must be missing is installed")
+def test_a_missing_driver_is_named() -> None:
+    """With the package that holds it."""
+    assert "needs the package 'psycopg2'" in message("postgresql+psycopg2://host/base", ConfigError)
+
+
+def test_a_password_is_not_printed() -> None:
+    """Messages name a server's database without it."""
+    pytest.importorskip("psycopg")
+    assert "secret" not in message("postgresql+psycopg://me:secret@127.0.0.1:1/base", StoreError)

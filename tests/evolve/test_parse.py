@@ -1,0 +1,243 @@
+"""From replies to children."""
+
+import ast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evolve.identity import identity
+from evolve.parse import Child, ReplyFailure, parse_reply, split_block, strip_thinking
+from evolve.types import REPLY_FAILURES, Outcome
+
+PARENT = """import math
+
+# EVOLVE-BLOCK-START
+def solve(n):
+    total = 0
+    for i in range(n):
+        total += i
+    return total
+# EVOLVE-BLOCK-END
+
+LIMIT = 3
+"""
+
+
+def parse(reply: str, parent: str = PARENT) -> Child | ReplyFailure:
+    return parse_reply(reply, parent=parent, entry_point="solve", source_chars=2000)
+
+
+def edit(search: str, replace: str) -> str:
+    return f"<<<<<<< SEARCH\n{search}\n=======\n{replace}\n>>>>>>> REPLACE"
+
+
+def test_a_rewrite_replaces_the_block_and_nothing_else():
+    """What stands around the evolve block is the parent's, to the letter."""
+    child = parse("Here:\n```python\ndef solve(n):\n    return n * (n - 1) // 2\n```\nDone.")
+
+    assert isinstance(child, Child)
+    assert child.source == (
+        "import math\n\n# EVOLVE-BLOCK-START\ndef solve(n):\n    return n * (n - 1) // 2\n"
+        "# EVOLVE-BLOCK-END\n\nLIMIT = 3\n"
+    )
+
+
+def test_a_rewrite_with_markers_may_repeat_what_is_around_the_block_but_not_change_it():
+    """A whole file is taken when its fixed part is the parent's, and refused when it is not."""
+    same = PARENT.replace("total = 0", "total = 1")
+    other = same.replace("LIMIT = 3", "LIMIT = 4")
+
+    taken, refused = parse(f"```python\n{same}```"), parse(f"```python\n{other}```")
+
+    assert isinstance(taken, Child)
+    assert taken.source == same
+    assert isinstance(refused, ReplyFailure)
+    assert refused.outcome is Outcome.OUTSIDE_BLOCK
+
+
+def test_edits_are_applied_in_order():
+    """The second edit sees what the first one made."""
+    child = parse(edit("    total = 0", "    total = 10") + "\n\n" + edit("    total = 10", "    total = 20"))
+
+    assert isinstance(child, Child)
+    assert "total = 20" in child.source
+
+
+def test_white_space_is_forgiven_and_nothing_else():
+    """An edit without its indentation, or with trailing blanks, finds its place; one with another word does not."""
+    shifted = parse(edit("for i in range(n):\n    total += i", "total = sum(range(n))"))
+    trailing = parse(edit("    total = 0   ", "    total = 5"))
+    wrong = parse(edit("    total = zero", "    total = 5"))
+
+    assert isinstance(shifted, Child)
+    assert "\n    total = sum(range(n))\n    return total" in shifted.source
+    assert isinstance(trailing, Child)
+    assert isinstance(wrong, ReplyFailure)
+    assert wrong.outcome is Outcome.NO_MATCH
+
+
+def test_an_ambiguous_edit_is_refused():
+    """Where the SEARCH text stands twice, nobody knows which place was meant."""
+    parent = PARENT.replace("    return total", "    total += i\n    return total").replace(
+        "        total += i", "    total += i"
+    )
+
+    failure = parse(edit("    total += i", "    total -= i"), parent)
+
+    assert isinstance(failure, ReplyFailure)
+    assert failure.outcome is Outcome.NO_MATCH
+    assert "2 times" in failure.reason
+
+
+def test_one_edit_that_fails_fails_them_all():
+    """Half of a change is not what the model proposed."""
+    failure = parse(edit("    total = 0", "    total = 7") + "\n" + edit("nowhere", "x"))
+
+    assert isinstance(failure, ReplyFailure)
+    assert failure.outcome is Outcome.NO_MATCH
+
+
+def test_an_edit_outside_the_block_is_refused():
+    """The fixed part of a program is not the model's to change."""
+    failure = parse(edit("LIMIT = 3", "LIMIT = 9"))
+
+    assert isinstance(failure, ReplyFailure)
+    assert failure.outcome is Outcome.OUTSIDE_BLOCK
+
+
+def test_drafts_in_the_thinking_part_are_not_applied():
+    """Only what follows the thinking part counts, whether the reply opened that part or the prompt did."""
+    draft = "```python\ndef solve(n):\n    return 'draft'\n```"
+    final = "```python\ndef solve(n):\n    return 'final'\n```"
+
+    for reply in (f"<think>{draft}</think>{final}", f"{draft}</think>\n{final}"):
+        child = parse(reply)
+        assert isinstance(child, Child)
+        assert "'final'" in child.source
+    assert strip_thinking(f"<think>{draft}") == ""
+
+
+@pytest.mark.parametrize(
+    ("reply", "outcome"),
+    [
+        ("", Outcome.EMPTY),
+        ("  \n ", Outcome.EMPTY),
+        ("<think>only thoughts", Outcome.EMPTY),
+        ("I cannot help with that.", Outcome.NO_CODE),
+        ("```javascript\nlet x = 1\n```", Outcome.NO_CODE),
+        ("<<<<<<< SEARCH\n    total = 0\n=======\n    total = 1\n", Outcome.NO_CODE),
+        ("```python\ndef solve(n:\n```", Outcome.SYNTAX_ERROR),
+        ("```python\ndef other(n):\n    return n\n```", Outcome.SYNTAX_ERROR),
+        ("```python\ndef solve(n):\n    return '\x00'\n```", Outcome.SYNTAX_ERROR),
+        ("```python\ndef solve(n):\n    return '\ud800'\n```", Outcome.SYNTAX_ERROR),
+        ("```python\ndef solve(n):\n    return " + "(" * 900 + "1" + ")" * 900 + "\n```", Outcome.SYNTAX_ERROR),
+        ("```python\ndef solve(n):\n    return '" + "x" * 5000 + "'\n```", Outcome.TOO_LONG),
+        ("x" * 1_000_000, Outcome.NO_CODE),
+        ("<" * 1_000_000, Outcome.NO_CODE),
+        ("```\n" * 200_000, Outcome.SYNTAX_ERROR),
+    ],
+)
+def test_replies_without_a_child_are_counted_by_kind(reply, outcome):
+    """Each bad reply has its outcome and a reason; none raises, however long it is."""
+    failure = parse(reply)
+
+    assert isinstance(failure, ReplyFailure)
+    assert failure.outcome is outcome
+    assert failure.reason
+
+
+def test_a_deep_but_legal_expression_is_refused_and_not_a_crash():
+    """A sum of thousands of terms parses, but its tree cannot be walked."""
+    terms = "+".join("1" for _ in range(900))
+    failure = parse_reply(
+        "```python\ndef solve(n):\n    return " + "+".join([terms] * 12) + "\n```",
+        parent=PARENT,
+        entry_point="solve",
+        source_chars=100_000,
+    )
+
+    assert isinstance(failure, ReplyFailure)
+    assert failure.outcome is Outcome.SYNTAX_ERROR
+
+
+def test_of_ten_blocks_the_last_that_defines_the_entry_point_counts():
+    """Models show snippets before and after the program they mean."""
+    blocks = [f"```python\ndef solve(n):\n    return {i}\n```" for i in range(9)] + ["```python\nprint('usage')\n```"]
+
+    child = parse("\n".join(blocks))
+
+    assert isinstance(child, Child)
+    assert "return 8" in child.source
+
+
+def test_bare_code_and_an_unclosed_fence_are_read_as_code():
+    """A model that forgets the fence, or stops before it closes it, still wrote a program."""
+    for reply in ("def solve(n):\n    return 4", "```python\ndef solve(n):\n    return 4\n"):
+        child = parse(reply)
+        assert isinstance(child, Child)
+        assert "return 4" in child.source
+
+
+@given(st.text(alphabet=st.sampled_from("<>=# \n`abcSEARCHREPLACEdefsolve(n):python"), max_size=400))
+def test_no_reply_raises(reply):
+    """Whatever the reply, the parser returns a child or one of the outcomes of a bad reply."""
+    child = parse(reply)
+
+    assert isinstance(child, Child) or child.outcome in REPLY_FAILURES
+
+
+def test_the_parts_of_a_source_join_to_the_source():
+    """Splitting loses nothing; without exactly one block everything is in it."""
+    assert "".join(split_block(PARENT)) == PARENT
+    assert split_block("x = 1\n") == ("", "x = 1\n", "")
+    assert split_block(PARENT + PARENT)[1] == PARENT + PARENT
+
+
+SAME = "def solve(n):\n    return helper(n)\ndef helper(n):\n    return n + 1\n"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "def solve(n):  # comment\n\n    return helper(n)\n\n\ndef helper(n):\n    return n + 1\n",
+        'def solve(n):\n    """Doc."""\n    return helper(n)\ndef helper(n):\n    "other"\n    return (n + 1)\n',
+        "def solve(n):\n    0\n    return helper(n)\ndef helper(n):\n    ...\n    return n + 1\n",
+    ],
+)
+def test_cosmetic_changes_do_not_change_the_identity(source):
+    """Comments, layout, docstrings and bare constants are no change of the program."""
+    assert identity(ast.parse(source), entry_point="solve") == identity(ast.parse(SAME), entry_point="solve")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("spare = 1\ndef solve(n):\n    return n", "unused = 1\ndef solve(n):\n    return n"),
+        ("import math\ndef solve(n):\n    return n", "import math as m\ndef solve(n):\n    return n"),
+    ],
+)
+def test_names_that_nothing_reads_do_not_change_the_identity(one, other):
+    """Renaming what is never used is no change of the program."""
+    assert identity(ast.parse(one), entry_point="solve") == identity(ast.parse(other), entry_point="solve")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("def solve(n):\n    return n + 1", "def solve(n):\n    return n + 2"),
+        ("def solve(n):\n    return n + 1", "def solve(n):\n    return n + 1.0"),
+        ("def solve(n):\n    x = 1\n    x += n\n    return n", "def solve(n):\n    y = 1\n    x = n\n    return n"),
+        (
+            "class A:\n    def __add__(s, o):\n        return 1\ndef solve(n):\n    return A() + n",
+            "class A:\n    def __sub__(s, o):\n        return 1\ndef solve(n):\n    return A() + n",
+        ),
+        (
+            "def solve(n):\n    return n\ndef other(n):\n    return n",
+            "def other(n):\n    return n\ndef solve(n):\n    return n + 0",
+        ),
+    ],
+)
+def test_changes_of_meaning_change_the_identity(one, other):
+    """Two programs that may differ in what they do are two programs."""
+    assert identity(ast.parse(one), entry_point="solve") != identity(ast.parse(other), entry_point="solve")
