@@ -5,7 +5,7 @@
 Grows one run in steps of 512 attempts to each size and measures there, in milliseconds: storing one attempt (mean and
 99th percentile of a step), ending a step, a look for a known program and for a parent's last failure, reading a step's
 attempts, the members, and opening the database anew up to the point where a search could go on. Texts are as long as
-a small model's: prompts of 6 kB that 16 attempts share, replies of 2 kB, programs of 1.5 kB, two in three of them valid.
+a small model's: prompts of 6 kB that 16 attempts share, replies of 2 kB, programs of 1.5 kB, two in three valid.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from evolve.types import (
 STEP = 512
 SAMPLES = 16
 FOLDER = "/benchmark"
-WORDS = "for i in range(n): radius = min(gap, best[i]) return score if centre > bound else 0.5 * np.sqrt(x)".split()
+WORDS = ("for", "range(n):", "radius", "=", "min(gap,", "best[i])", "return", "centre", ">", "0.5", "*", "np.sqrt(x)")
 
 
 class Model:

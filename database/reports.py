@@ -91,7 +91,7 @@ class RunReports(RunAccess):
         """Return how many completions ended how; the seed program is none of them."""
         query = (
             select(AttemptRow.outcome, func.count())
-            .where(AttemptRow.run_id == self.record.id, AttemptRow.id != SEED_ID)
+            .where(AttemptRow.run_id == self.record.id, AttemptRow.step > 0)
             .group_by(AttemptRow.outcome)
         )
         with self._reading() as connection:

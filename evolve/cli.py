@@ -14,7 +14,6 @@ from rich.console import Console
 
 from evolve.compose import (
     Clocks,
-    Session,
     build_engine,
     build_selection,
     check_seed,
@@ -23,14 +22,13 @@ from evolve.compose import (
     open_workshop,
     problem_of,
     resolve_policy,
-    restore_population,
-    seed_population,
 )
 from evolve.config import Config
 from evolve.doctor import doctor
 from evolve.errors import ConfigError, EvolveError, InputError
 from evolve.options import load_config, parse_options
 from evolve.run_folder import existing_run_folder, new_run_folder
+from evolve.session import Session, restore_population, seed_population
 from evolve.show import show
 from evolve.verify import verify
 from evolve.words import named_words

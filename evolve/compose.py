@@ -6,37 +6,25 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-
 from database.repository import Database, open_database
 from database.store import RunStore
 from evolve.archive import Measure
-from evolve.budget import Budget, Tally
+from evolve.budget import Budget
 from evolve.config import Config, MapElitesConfig, ScriptedConfig, ServerConfig, VllmConfig
 from evolve.engine import Sampling
 from evolve.errors import ConfigError, ProblemError
 from evolve.evaluate import Evaluator
-from evolve.learner import Frozen
-from evolve.loop import Evolution, LoopSettings, Parts, as_member
 from evolve.models import model_parameters, resolve_model
 from evolve.options import dump_config
-from evolve.parse import ReplyFailure, check_source
-from evolve.progress import Progress
 from evolve.prompt import Prompter, PromptSettings, ReplyFormat
-from evolve.report import RunResult, write_report
 from evolve.reward import LazyMode, Penalties, Rewarder, RewardMode
 from evolve.run_folder import RunFolder
 from evolve.selection import BestOfN, MapElites, MapElitesSettings, RandomSelection, Selection
 from evolve.types import (
-    Attempt,
-    Completion,
-    Draw,
     Engine,
     Evaluation,
-    FinishReason,
     Outcome,
     Problem,
-    StepReport,
 )
 from problems import load_problem
 from sandbox import Sandbox, SandboxUnavailable, Tier, open_sandbox
@@ -68,14 +56,6 @@ class Workshop:
     sandbox: Sandbox
     evaluator: Evaluator
     workers: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
-    """How a session of a run ended."""
-
-    reason: str
-    best: float
 
 
 def problem_of(config: Config) -> Problem:
@@ -198,7 +178,8 @@ def build_selection(config: Config, problem: Problem) -> Selection:
     return BestOfN() if selection.kind == "best_of_n" else RandomSelection()
 
 
-def _rewarder(config: Config, problem: Problem) -> Rewarder:
+def build_rewarder(config: Config, problem: Problem) -> Rewarder:
+    """Return the rewards of the configuration, with the problem's own form and shape."""
     reward = config.reward
     return Rewarder(
         mode=RewardMode(problem.reward_mode if reward.mode == "problem" else reward.mode),
@@ -211,7 +192,8 @@ def _rewarder(config: Config, problem: Problem) -> Rewarder:
     )
 
 
-def _prompter(config: Config, problem: Problem, model: Path | None) -> Prompter:
+def build_prompter(config: Config, problem: Problem, model: Path | None) -> Prompter:
+    """Return the prompts' builder; the reply format follows the model's size unless it is named."""
     prompt = config.prompt
     if prompt.format == "auto":
         large = model is not None and model_parameters(model) >= _EDITS_FROM
@@ -226,7 +208,8 @@ def _prompter(config: Config, problem: Problem, model: Path | None) -> Prompter:
     )
 
 
-def _budget(config: Config) -> Budget:
+def build_budget(config: Config) -> Budget:
+    """Return the budgets; a run without any gets an hour."""
     budget = config.budget
     limits = (budget.steps, budget.minutes, budget.completions, budget.tokens, budget.score)
     minutes = _DEFAULT_MINUTES if all(limit is None for limit in limits) else budget.minutes
@@ -259,146 +242,3 @@ def create_run(config: Config, folder: RunFolder, database: Database, clocks: Cl
     )
     folder.write_run(text, store.record.id)
     return store
-
-
-def seed_population(
-    store: RunStore, selection: Selection, workshop: Workshop, evaluations: tuple[Evaluation, ...]
-) -> None:
-    """Store the seed program as attempt 0 of step 0 and let it into the empty population."""
-    problem = workshop.problem
-    checked = check_source(problem.seed_source, problem.entry_point, problem.limits.source_chars)
-    if isinstance(checked, ReplyFailure):
-        raise ProblemError(f"the seed program of {problem.name} cannot be used: {checked.reason}")
-    scores = [evaluation.score for evaluation in evaluations if evaluation.score is not None]
-    attempt = Attempt(
-        id=0,
-        step=0,
-        draw=Draw(island=0, parent_id=0),
-        prompt=(),
-        completion=Completion(group=0, sample=0, text="", tokens=0, prompt_tokens=0, finish_reason=FinishReason.STOP),
-        outcome=Outcome.VALID,
-        feedback="",
-        reward=None,
-        identity=checked.identity,
-        source=problem.seed_source,
-        evaluations=evaluations,
-        score=min(scores, key=problem.direction.rank),
-    )
-    store.insert_attempt(attempt)
-    memberships = selection.finish_step(0, [(as_member(attempt), 0)])
-    store.finish_step(
-        StepReport(
-            step=0,
-            attempts=1,
-            outcomes={Outcome.VALID: 1},
-            best=min(scores, key=problem.direction.rank),
-            improved=0,
-            tokens=0,
-            prompt_tokens=0,
-            generate_s=0.0,
-            tail_s=0.0,
-            database_s=0.0,
-            stragglers=0,
-            finished_s=0.0,
-        ),
-        memberships,
-    )
-
-
-def restore_population(store: RunStore, selection: Selection) -> None:
-    """Fill the population from the database."""
-    selection.restore(store.members(), store.memberships())
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
-    """One stretch of a run: from `run` or `resume` to its end."""
-
-    config: Config
-    folder: RunFolder
-    store: RunStore
-    selection: Selection
-    workshop: Workshop
-    clocks: Clocks
-    console: Console
-
-    def go(self, engine: Engine, model: Path | None) -> Ended:
-        """Run until a budget is used up; the report is written however the session ends."""
-        problem = self.workshop.problem
-        tokens, _ = self.store.token_totals()
-        best = self.store.best_programs(1, problem.direction)[0].score
-        tally = Tally(problem.direction, completions=self.store.attempts_made() - 1, tokens=tokens, best=best)
-        budget = _budget(self.config)
-        started = self.clocks.monotonic() - self.store.reports()[-1].finished_s
-
-        def clock() -> float:
-            return self.clocks.monotonic() - started
-
-        reason, abandon = "it was stopped", True
-        with Progress(self.console, problem, budget, tally, clock=clock) as progress:
-            evolution = self._evolution(engine, model, budget, tally, progress, clock)
-            try:
-                Frozen().run(evolution.step, evolution.steps())
-                reason, abandon = evolution.ended, False
-            finally:
-                evolution.close(abandon=abandon)
-                write_report(self.result(reason), self.folder.report)
-        if tally.best is None:
-            raise ValueError("a run that ended has a best score")
-        return Ended(reason=reason, best=tally.best)
-
-    def _evolution(
-        self,
-        engine: Engine,
-        model: Path | None,
-        budget: Budget,
-        tally: Tally,
-        progress: Progress,
-        clock: Callable[[], float],
-    ) -> Evolution:
-        rollout, problem = self.config.rollout, self.workshop.problem
-        return Evolution(
-            Parts(
-                problem=problem,
-                store=self.store,
-                selection=self.selection,
-                prompter=_prompter(self.config, problem, model),
-                engine=engine,
-                evaluator=self.workshop.evaluator,
-                rewarder=_rewarder(self.config, problem),
-                observer=progress,
-            ),
-            LoopSettings(
-                parents=rollout.parents,
-                samples=rollout.samples,
-                workers=self.workshop.workers,
-                tail_s=rollout.tail_s,
-                seed=self.config.run.seed,
-            ),
-            budget,
-            tally,
-            clock=clock,
-        )
-
-    def result(self, ended: str) -> RunResult:
-        """Return what the report says."""
-        problem, store = self.workshop.problem, self.store
-        construction = store.best_construction(problem.direction)
-        if construction is None:
-            raise ValueError("a run that has begun holds its seed program's construction")
-        tokens, prompt_tokens = store.token_totals()
-        outcomes = dict(store.outcome_counts())
-        outcomes[Outcome.VALID] -= 1  # the seed program is no completion
-        return RunResult(
-            problem=problem,
-            model=self.config.model,
-            seed=self.config.run.seed,
-            best=store.best_programs(1, problem.direction)[0],
-            construction=construction,
-            curve=store.best_curve(problem.direction),
-            outcomes=outcomes,
-            steps=store.reports()[1:],
-            tokens=tokens,
-            prompt_tokens=prompt_tokens,
-            ended=ended,
-        )

@@ -133,8 +133,8 @@ def load_config(text: str, words: Sequence[str] = ()) -> Config:
         for word in words:
             key, _, value = word.partition("=")
             group, _, name = key.rpartition(".")
-            node = OmegaConf.select(merged, group) if group else merged
-            if not isinstance(node, DictConfig) or name not in node:
+            options = OmegaConf.select(merged, group) if group else merged
+            if not isinstance(options, DictConfig) or name not in options:
                 raise ConfigError(_unknown_option(key))
             OmegaConf.update(merged, key, yaml.safe_load(value))
         return _to_config(merged)

@@ -68,7 +68,7 @@ def run_tree(store: RunStore, direction: Direction) -> dict[str, Any]:
         "folder": record.folder,
         "seed": record.seed,
         "steps": len(reports) - 1,
-        "completions": store.attempts_made() - 1,
+        "completions": store.attempts_made(),
         "active_s": reports[-1].finished_s if reports else 0.0,
         "outcomes": {str(outcome): count for outcome, count in sorted(store.outcome_counts().items())},
         "best_programs": [_program_row(program) for program in store.best_programs(10, direction)],

@@ -201,7 +201,7 @@ def decide(ended: wire.Ended, *, job: Job, flooded: bool, last_line: str) -> tup
     if number:
         return Ending.KILLED, f"signal {_signal_name(number)}"
     if code:
-        hint = f" (memory limit {limits.memory_mib} MiB)" if last_line.startswith("MemoryError") else ""
+        hint = f" (memory limit {limits.memory_mib} MiB)" if "MemoryError" in last_line.partition(":")[0] else ""
         return Ending.ERROR, (last_line or f"exit status {code}")[:_DETAIL_CHARACTERS] + hint
     return Ending.FINISHED, "exit status 0"
 

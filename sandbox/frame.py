@@ -206,6 +206,9 @@ def assemble(
         node, depth = pending.pop()
         if depth > MAX_DEPTH:
             raise _malformed(f"the answer is nested more than {MAX_DEPTH} deep")
+        if isinstance(node, dict):
+            for key in node:
+                _check_scalar(key)
         slots: Any = node.items() if isinstance(node, dict) else enumerate(node)
         for slot, child in slots:
             if type(child) is dict and REFERENCE in child:

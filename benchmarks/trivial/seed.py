@@ -1,0 +1,6 @@
+# EVOLVE-BLOCK-START
+def answer():
+    return 0
+
+
+# EVOLVE-BLOCK-END
