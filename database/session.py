@@ -4,7 +4,6 @@ What survives what is in `README.md`; it follows from `journal_mode` and `synchr
 """
 
 import os
-import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -132,6 +131,8 @@ def connect(text: str, *, create: bool) -> Engine:
     """
     try:
         url = make_url(text)
+        if url.get_dialect().is_async:
+            raise ConfigError(f"database.url names the asynchronous driver {url.drivername!r}: use sqlite:///FILE")
         if url.get_backend_name() == "sqlite":
             return _connect_sqlite(url, create=create)
         return create_engine(url, pool_size=CONNECTIONS, pool_timeout=WAIT_S, pool_pre_ping=True)
@@ -178,12 +179,11 @@ def _check_file(path: Path, *, create: bool) -> None:
 
 def _set_up_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
     """Set what SQLite forgets with the connection; called for each new one."""
-    if not isinstance(connection, sqlite3.Connection):
-        raise ConfigError("database.url must use SQLite's own driver: write sqlite:///FILE")
-    connection.isolation_level = None  # Python would begin a transaction too late, and never one for DDL
-    connection.execute(f"PRAGMA page_size={PAGE_BYTES}")  # of a new file; kept by an old one
-    connection.execute("PRAGMA journal_mode=WAL")  # readers and the writer do not wait for each other
-    connection.execute("PRAGMA foreign_keys=ON")
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA page_size={PAGE_BYTES}")  # of a new file; kept by an old one
+    cursor.execute("PRAGMA journal_mode=WAL")  # readers and the writer do not wait for each other
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
 
 
 def _begin_sqlite(connection: Connection) -> None:

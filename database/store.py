@@ -4,13 +4,14 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from sqlalchemy import BindParameter, ColumnElement, and_, bindparam, exists, func, insert, select
+from sqlalchemy.orm import aliased
 
 from database.codec import pack_text, read_messages, unpack_text
 from database.mapping import attempt_values, step_values, to_attempt, to_program, to_report
 from database.reports import RunReports
 from database.rows import AttemptRow, EvaluationRow, MembershipRow, ProgramRow, PromptRow, StepRow
 from evolve.errors import StoreError
-from evolve.types import Attempt, Failure, Member, Membership, Message, Program, StepReport
+from evolve.types import Attempt, Failure, Member, Membership, Message, Outcome, Program, StepReport
 
 _RUN: BindParameter[int] = bindparam("run")
 # Built once: an insert asks this each time.
@@ -151,6 +152,18 @@ class RunStore(RunReports):
     def attempts_of(self, step: int) -> Sequence[Attempt]:
         """Return the stored attempts of a step, by id."""
         return self._attempts(AttemptRow.step == step)
+
+    def unsettled(self, *, before_step: int) -> Sequence[Attempt]:
+        """Return the valid attempts of steps before `before_step` whose program no membership holds, by id."""
+        twin = aliased(ProgramRow)
+        settled = exists().where(
+            twin.run_id == ProgramRow.run_id,
+            twin.identity == ProgramRow.identity,
+            MembershipRow.run_id == twin.run_id,
+            MembershipRow.program_id == twin.id,
+        )
+        valid = and_(AttemptRow.outcome == Outcome.VALID, ProgramRow.id.is_not(None))
+        return self._attempts(and_(AttemptRow.step < before_step, valid, ~settled))
 
     def members(self) -> Sequence[Member]:
         """Return all programs that have a membership, by id.

@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 the run failed or a construction is invalid, 2 bad input, 
 """
 
 import datetime
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -157,7 +158,11 @@ _COMMANDS: dict[str, Callable[[Sequence[str], Console], int]] = {
 
 
 def main() -> None:
-    """Run the command that the process's arguments name, and exit with its code."""
+    """Run the command that the process's arguments name, and exit with its code.
+
+    SIGTERM, by which batch systems end a job, stops a run as Ctrl-C does.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(call(sys.argv[1:]))
 
 

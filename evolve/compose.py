@@ -33,6 +33,8 @@ from sandbox import Sandbox, SandboxUnavailable, Tier, open_sandbox
 _DEFAULT_MINUTES = 60.0
 #: From this size on a model is asked for edits instead of full rewrites, in parameters.
 _EDITS_FROM = 7e9
+#: Python costs about 3 to 4 characters a token; the lower end keeps a prompt inside the model's context.
+_CHARS_A_TOKEN = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,10 +202,17 @@ def build_prompter(config: Config, problem: Problem, model: Path | None) -> Prom
         reply_format = ReplyFormat.EDITS if large else ReplyFormat.FULL
     else:
         reply_format = ReplyFormat(prompt.format)
+    prompt_chars = None
+    if isinstance(config.engine, VllmConfig):
+        prompt_chars = _CHARS_A_TOKEN * (config.engine.max_model_len - config.sampling.max_tokens)
     return Prompter(
         problem,
         PromptSettings(
-            reply_format=reply_format, inspirations=prompt.inspirations, failure=prompt.failure, moves=prompt.moves
+            reply_format=reply_format,
+            inspirations=prompt.inspirations,
+            failure=prompt.failure,
+            moves=prompt.moves,
+            prompt_chars=prompt_chars,
         ),
     )
 

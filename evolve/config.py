@@ -175,12 +175,13 @@ class RolloutConfig:
     Attributes:
         parents: Groups of a step.
         samples: Completions of a group.
-        tail_s: How long a step waits for evaluations after its last completion.
+        tail_s: How long a step waits, once no evaluation waits for a worker, for the slow ones that are running; what
+            is not done by then counts in the next step, so that the model need not wait for it.
     """
 
     parents: int = 8
     samples: int = 8
-    tail_s: float = 30.0
+    tail_s: float = 5.0
 
     def __post_init__(self) -> None:
         _at_least("rollout.parents", self.parents, 1)

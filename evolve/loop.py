@@ -13,7 +13,7 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
 from dataclasses import dataclass
 
 from evolve.budget import Budget, Tally, spent
@@ -50,7 +50,8 @@ class LoopSettings:
         parents: Groups of a step, B.
         samples: Completions of a group, n.
         workers: Completions that are parsed and evaluated at once.
-        tail_s: How long a step waits for evaluations after the last completion; the rest count in the next step.
+        tail_s: How long a step waits, once no evaluation waits for a worker, for those that are running; what is not
+            done by then counts in the next step.
         seed: Of the run.
     """
 
@@ -111,7 +112,8 @@ class Evolution:
         self._lock = threading.Lock()
         self._abandoned = threading.Event()
         self._late: list[Future[Attempt | None]] = []
-        self._bar: float | None = None
+        self._unsettled = list(parts.store.unsettled(before_step=len(parts.store.reports())))
+        self._bar = parts.store.reports()[-1].best
         self._database_s = parts.store.database_s
         self.ended = ""
 
@@ -129,7 +131,7 @@ class Evolution:
         stored = parts.store.attempts_of(number)  # not empty when a kill cut this step short
         prompts = [self._prompt(number, group) for group in range(self._settings.parents)]  # 1 sample, 2 prompt
         requests = self._requests(prompts, {attempt.id for attempt in stored})
-        self._bar, self._running = self._tally.best, {}
+        self._running = {}
         started = self._clock()
         futures = []
         with contextlib.closing(parts.engine.stream(requests)) as completions:
@@ -138,7 +140,8 @@ class Evolution:
                 if self._spent(number - 1):
                     break
         generated = self._clock()
-        attempts = [*stored, *self._harvest(futures)]
+        attempts = sorted([*self._unsettled, *stored, *self._harvest(futures)], key=lambda attempt: attempt.id)
+        self._unsettled = []
         self._finish(number, attempts, started=started, generated=generated)
         return [
             tuple(attempt for attempt in attempts if attempt.step == number and self._group(attempt) == prompt.group)
@@ -237,34 +240,29 @@ class Evolution:
         """
         evaluator, direction, seed = self._parts.evaluator, self._parts.problem.direction, self._settings.seed
         first = evaluator.evaluate(source, seed=seed)
-        if first.score is None or (self._bar is not None and direction.gain(first.score, self._bar) <= 0):
+        if first.score is None or direction.gain(first.score, self._bar) <= 0:
             return (first,)
         return first, evaluator.evaluate(source, seed=seed + 1)
 
     def _harvest(self, futures: Sequence[Future[Attempt | None]]) -> list[Attempt]:
-        """Wait for the evaluations of this step and of earlier stragglers; keep what is not done for the next step."""
-        done, late = wait([*self._late, *futures], timeout=self._settings.tail_s)
+        """Wait for the evaluations of this step and of earlier stragglers; what is still running counts next time.
+
+        None is left waiting for a worker, or steps that are decoded faster than evaluated would pile up without end.
+        """
+        everything = [*self._late, *futures]
+        queued = len(everything) - self._settings.workers
+        for _, _ in zip(range(queued), as_completed(everything), strict=False):
+            pass
+        done, late = wait(everything, timeout=self._settings.tail_s)
         self._late = list(late)
         attempts = [future.result() for future in done]
-        return sorted((attempt for attempt in attempts if attempt is not None), key=lambda attempt: attempt.id)
+        return [attempt for attempt in attempts if attempt is not None]
 
     def _finish(self, number: int, attempts: Sequence[Attempt], *, started: float, generated: float) -> None:
         """Let the step's children into the population and store the step."""
         parts = self._parts
-        born = [
-            (as_member(attempt), attempt.draw.island)
-            for attempt in sorted(attempts, key=lambda attempt: attempt.id)
-            if attempt.outcome is Outcome.VALID
-        ]
+        born = [(as_member(attempt), attempt.draw.island) for attempt in attempts if attempt.outcome is Outcome.VALID]
         memberships = parts.selection.finish_step(number, born)
-        scores = {attempt.draw.parent_id: None for attempt in attempts}
-        parent_scores = {parent: parts.store.program(parent).score for parent in scores}
-        direction = parts.problem.direction
-        improved = 0
-        for attempt in attempts:
-            parent_score = parent_scores[attempt.draw.parent_id]
-            if attempt.score is not None and parent_score is not None:
-                improved += direction.gain(attempt.score, parent_score) > 0
         before, self._database_s = self._database_s, parts.store.database_s
         if self._tally.best is None:
             raise ValueError("a run has a valid seed program before its first step")
@@ -273,7 +271,7 @@ class Evolution:
             attempts=len(attempts),
             outcomes=Counter(attempt.outcome for attempt in attempts),
             best=self._tally.best,
-            improved=improved,
+            improved=self._improved(attempts),
             tokens=sum(attempt.completion.tokens for attempt in attempts),
             prompt_tokens=sum(attempt.completion.prompt_tokens for attempt in attempts),
             generate_s=generated - started,
@@ -283,7 +281,19 @@ class Evolution:
             finished_s=self._clock(),
         )
         parts.store.finish_step(report, memberships)
+        # Not the tally's best: a step that a kill cut short must judge its later children like its first ones.
+        self._bar = report.best
         parts.observer.stepped(report)
+
+    def _improved(self, attempts: Sequence[Attempt]) -> int:
+        """Return how many attempts are better than their parent."""
+        store, direction = self._parts.store, self._parts.problem.direction
+        parents = {attempt.draw.parent_id for attempt in attempts}
+        scores = {parent: store.program(parent).score for parent in parents}
+        pairs = ((attempt.score, scores[attempt.draw.parent_id]) for attempt in attempts)
+        return sum(
+            direction.gain(child, parent) > 0 for child, parent in pairs if child is not None and parent is not None
+        )
 
     def _spent(self, steps: int) -> str | None:
         return spent(self._budget, self._tally, steps=steps, active_s=self._clock())

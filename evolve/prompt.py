@@ -31,12 +31,15 @@ class PromptSettings:
         inspirations: Programs shown beside the parent.
         failure: Whether the last failure of the parent's children is shown.
         moves: Whether one of the problem's ideas is drawn and shown.
+        prompt_chars: The longest prompt that the engine takes, in characters; None if it takes any. Inspirations that
+            do not fit are left out, the longest first.
     """
 
     reply_format: ReplyFormat
     inspirations: int
     failure: bool
     moves: bool
+    prompt_chars: int | None = None
 
 
 #: A traceback longer than this says nothing more to the model, in characters.
@@ -76,11 +79,21 @@ class Prompter:
             failure: How a child of the parent failed; shown where the settings ask for it.
             rng: Draws the move; it is consumed.
         """
+        closing = self._closing(parent, failure, rng)
         direction = self._problem.direction
         ordered = sorted(inspirations, key=lambda program: direction.rank(_score(program)))
-        parts = [self._opening]
-        parts += [self._program("inspiration", program) for program in ordered]
-        parts.append(self._program("parent", parent))
+        shown = [self._program("inspiration", program) for program in ordered]
+        limit = self.settings.prompt_chars
+        while shown and limit is not None and sum(map(len, [self._opening, *shown, *closing])) > limit:
+            shown.remove(max(shown, key=len))
+        return (
+            Message(role="system", content=self._fill("system")),
+            Message(role="user", content="\n\n".join([self._opening, *shown, *closing])),
+        )
+
+    def _closing(self, parent: Program, failure: Failure | None, rng: random.Random) -> list[str]:
+        """Return the parts that every prompt ends with: the parent, its failure, the task."""
+        parts = [self._program("parent", parent)]
         if failure is not None and self.settings.failure:
             # A fence inside the feedback would end its quotation.
             feedback = failure.feedback[-_FEEDBACK_CHARS:].replace("```", "'''")
@@ -93,10 +106,7 @@ class Prompter:
                 move="" if move is None else f"{self._fill('move', move=move)}\n\n",
             )
         )
-        return (
-            Message(role="system", content=self._fill("system")),
-            Message(role="user", content="\n\n".join(parts)),
-        )
+        return parts
 
     def _program(self, template: str, program: Program) -> str:
         return self._fill(template, score=repr(_score(program)), source=self._visible(program.source))

@@ -134,7 +134,7 @@ def _show_runs(folder: Path, console: Console, *, as_json: bool) -> None:
         except EvolveError as error:
             rows.append({"folder": str(path), "problem": f"cannot be read: {error}"})
             continue
-        best = store.best_programs(1, _direction(config))
+        best = tree["best_programs"]
         rows.append(
             {
                 "folder": str(path),
@@ -142,7 +142,7 @@ def _show_runs(folder: Path, console: Console, *, as_json: bool) -> None:
                 "model": tree["model"],
                 "steps": tree["steps"],
                 "completions": tree["completions"],
-                "best": best[0].score if best else None,
+                "best": best[0]["score"] if best else None,
             }
         )
     if as_json:

@@ -492,6 +492,12 @@ class Store(Protocol):
     def attempts_of(self, step: int) -> Sequence[Attempt]:
         """Return the stored attempts of a step, by id; after a kill these need not be made again."""
 
+    def unsettled(self, *, before_step: int) -> Sequence[Attempt]:
+        """Return the valid attempts of steps before `before_step` whose program no membership holds, by id.
+
+        They were evaluated after their step had ended, and the run ended before another took them in.
+        """
+
     def members(self) -> Sequence[Member]:
         """Return all valid programs of finished steps and the seed program, by id."""
 

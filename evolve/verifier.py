@@ -74,7 +74,10 @@ def serve(control: socket.socket, problem: Problem) -> None:
         if not message:
             return
         judgement = judge(problem, verifier, socket.socket(fileno=descriptors[0]))
-        frame.send(control, _to_tree(judgement))
+        try:
+            frame.send(control, _to_tree(judgement))
+        except EOFError:  # the other side was killed meanwhile
+            return
 
 
 def _to_tree(judgement: Judgement) -> dict[str, object]:

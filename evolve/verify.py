@@ -17,6 +17,7 @@ from problems import load_problem, load_verifier
 def verify(words: Sequence[str], console: Console) -> int:
     """`evolve verify`: print the verdict on a construction in a file; exit code 0 valid, 1 invalid."""
     named, _ = named_words(words, required=("problem", "file"), optional=("format", "problem.path", "sandbox.require"))
+    as_json = output_format(named) == "json"
     path = named.get("problem.path")
     problem = load_problem(named["problem"], None if path is None else Path(path).expanduser().resolve())
     file = Path(named["file"]).expanduser()
@@ -25,7 +26,7 @@ def verify(words: Sequence[str], console: Console) -> int:
     else:
         verdict = load_verifier(problem).verify(_construction(file))
     line = _line(problem, verdict)
-    if output_format(named) == "json":
+    if as_json:
         console.out(json.dumps(line), highlight=False)
     else:
         _print(console, problem, verdict, line)

@@ -12,15 +12,13 @@ import multiprocessing
 import os
 import resource
 import signal
-import sys
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NoReturn
 
 from sandbox import harness, landlock, linux, namespaces, root, seccomp
 from sandbox.types import Limits, Tier
+from sandbox.walls import Walls
 from sandbox.wire import Order
 
 #: Where the write end of the pipe to the warden lies until the walls are up.
@@ -31,38 +29,9 @@ _QUEUED_SIGNALS: Final = 256
 _ALL_DESCRIPTORS: Final = (1 << 31) - 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Walls:
-    """What the zygote has worked out once for all programs.
-
-    Attributes:
-        tier: The tier to build.
-        is_root: Whether the controller is root, so that programs get user ids of their own.
-        readable: Descriptors, opened with O_PATH, of what programs may read where there is no private root.
-        landlock_abi: ABI to use; 0 leaves Landlock out.
-        seccomp: Whether to install the filter.
-        shared_bytes: Anonymous memory that each fork shares with the zygote.
-        address_bytes: Writable private address space that each fork inherits.
-        tasks: Processes that the user has besides, where the kernel counts them against the limit.
-    """
-
-    tier: Tier
-    is_root: bool
-    readable: Sequence[int]
-    landlock_abi: int
-    seccomp: bool
-    shared_bytes: int
-    address_bytes: int
-    tasks: int
-
-    def uid(self, slot: int) -> int:
-        """Return the user id that the program of `slot` takes, in the zygote's user namespace."""
-        if not self.is_root:
-            return 0 if self.tier is Tier.FULL else os.geteuid()
-        return 1 + slot if self.tier is Tier.FULL else namespaces.FIRST_UID + 1 + slot
-
-
-def become(order: Order, walls: Walls, *, descriptors: tuple[int, int, int, int], scratch: str, source: str) -> NoReturn:
+def become(
+    order: Order, walls: Walls, *, descriptors: tuple[int, int, int, int], scratch: str, source: str
+) -> NoReturn:
     """Put up all walls around this process and run the program in it.
 
     Args:
@@ -91,26 +60,29 @@ def become(order: Order, walls: Walls, *, descriptors: tuple[int, int, int, int]
     _place_descriptors(descriptors)
     os.chdir(scratch)
     os.umask(0o077)
-    _limit_resources(order.limits, walls)
-    linux.drop_capabilities()
+    if "limits" not in walls.off:
+        _limit_resources(order.limits, walls)
+    if "user" not in walls.off:
+        linux.drop_capabilities()
     _prepare_interpreter(scratch)
-    if walls.seccomp:
-        seccomp.install(walls.tier, order.limits.processes, scoped=walls.landlock_abi >= landlock.SCOPE_ABI)
+    if program := walls.filter_for(order.limits):
+        seccomp.install(program, os.uname().machine)
     os.write(_GATE, b"+")
     os.close(_GATE)
     harness.run(source, entry_point=order.entry_point, seed=order.seed)
 
 
 def _change_user(walls: Walls, uid: int) -> None:
-    linux.drop_bounding_set()
-    if walls.is_root and walls.tier is not Tier.NONE:
+    if "user" not in walls.off:
+        linux.drop_bounding_set()
+    if walls.is_root and walls.tier is not Tier.NONE and "user" not in walls.off:
         os.setgroups([])
         os.setresgid(uid, uid, uid)
         os.setresuid(uid, uid, uid)
     # The warden must be able to read this process's memory maps, and a new user namespace its own map files. Other
     # programs cannot: another pid namespace, or Landlock and another user id, or seccomp, is in the way.
     linux.prctl(linux.PR_SET_DUMPABLE, 1)
-    if not walls.is_root and walls.tier is Tier.FULL:
+    if not walls.is_root and walls.tier is Tier.FULL and "user" not in walls.off:
         # A user namespace of its own gives each program its own count of processes (user_namespaces(7)), and no id in
         # it is root's.
         linux.unshare(linux.CLONE_NEWUSER)
@@ -151,7 +123,7 @@ def _limit_resources(limits: Limits, walls: Walls) -> None:
         resource.RLIMIT_NOFILE: (limits.open_files,) * 2,
         resource.RLIMIT_CORE: (0, 0),
         resource.RLIMIT_FSIZE: (limits.file_mib << 20,) * 2,
-        resource.RLIMIT_NPROC: (limits.processes + walls.tasks,) * 2,
+        resource.RLIMIT_NPROC: (limits.processes + walls.other_tasks,) * 2,
         resource.RLIMIT_STACK: (_STACK_BYTES,) * 2,
         resource.RLIMIT_MEMLOCK: (_LOCKED_BYTES,) * 2,
         resource.RLIMIT_MSGQUEUE: (0, 0),
@@ -165,10 +137,8 @@ def _limit_resources(limits: Limits, walls: Walls) -> None:
 
 
 def _prepare_interpreter(scratch: str) -> None:
-    os.environ["HOME"] = os.environ["TMPDIR"] = scratch
+    # Written, not read: the program's own environment, which is ours to make.
+    os.environ.update(HOME=scratch, TMPDIR=scratch)  # noqa: TID251
     tempfile.tempdir = None
     # The default from Python 3.14 on, forkserver, needs a socket on a path, which is not allowed.
     multiprocessing.set_start_method("fork", force=True)
-    sys.stdin = open(0, closefd=False)
-    sys.stdout = open(1, "w", buffering=1, closefd=False)
-    sys.stderr = open(2, "w", buffering=1, closefd=False)

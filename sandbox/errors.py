@@ -12,9 +12,9 @@ class SandboxError(Exception):
     """Root of everything that this package raises on purpose, `frame.FrameError` apart."""
 
 
-class SandboxUnavailable(SandboxError):
+class SandboxUnavailable(SandboxError):  # noqa: N818  (named by what is the case)
     """The machine lacks a layer that the required tier needs; one line names the layer and the cure."""
 
 
-class SandboxFailure(SandboxError):
+class SandboxFailure(SandboxError):  # noqa: N818
     """The sandbox's own failure: set-up failed twice, or the zygote was lost while a program ran."""

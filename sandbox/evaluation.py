@@ -190,7 +190,11 @@ def decide(ended: wire.Ended, *, job: Job, flooded: bool, last_line: str) -> tup
     if ended.cause == Cause.TIMEOUT:
         return Ending.TIMEOUT, f"wall time limit of {limits.wall_s:g} s"
     cpu_limit_s = limits.cpu_budget_s
-    if ended.cause == Cause.CPU or number == signal.SIGXCPU or (number == signal.SIGKILL and ended.cpu_s >= cpu_limit_s):
+    if (
+        ended.cause == Cause.CPU
+        or number == signal.SIGXCPU
+        or (number == signal.SIGKILL and ended.cpu_s >= cpu_limit_s)
+    ):
         return Ending.TIMEOUT, f"processor time limit of {cpu_limit_s:g} s"
     if ended.cause == Cause.MEMORY:
         return Ending.MEMORY, f"memory limit of {limits.memory_mib} MiB"
@@ -207,10 +211,10 @@ def decide(ended: wire.Ended, *, job: Job, flooded: bool, last_line: str) -> tup
 
 
 def clean(text: bytes) -> str:
-    """Return untrusted output as text without control characters; newlines and tabs stay.
+    r"""Return untrusted output as text without control characters; newlines and tabs stay.
 
-    >>> clean(b"a\\x1b[31mb\\r\\n")
-    'a[31mb\\n'
+    >>> clean(b"a\x1b[31mb\r\n")
+    'a[31mb\n'
     """
     return _CONTROL.sub("", text.decode(errors="replace"))
 

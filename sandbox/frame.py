@@ -10,85 +10,32 @@ no pickle, no object of the program's own, no number that is not finite. Neither
 
 from __future__ import annotations
 
-import enum
-import array
 import json
 import math
-import struct
-import sys
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from sandbox.frame_encode import encode
+from sandbox.frame_format import (
+    DTYPES,
+    MAGIC,
+    MAX_ARRAYS,
+    MAX_DEPTH,
+    MAX_DIMENSIONS,
+    MAX_VALUES,
+    PREFIX,
+    REFERENCE,
+    BuildArray,
+    FrameError,
+    FrameFault,
+    FrameLimits,
+    Plain,
+)
 
 if TYPE_CHECKING:
     import socket
 
-Plain: TypeAlias = "dict[str, Plain] | list[Plain] | str | int | float | bool | None"
-#: Turns one array block into what stands in the tree for it, given its dtype and shape.
-BuildArray: TypeAlias = Callable[[memoryview, str, tuple[int, ...]], object]
-
-MAGIC: Final = b"EVR1"
-PREFIX: Final = struct.Struct("<4sI")
-#: dtype to (format of `memoryview.cast`, bytes per item).
-DTYPES: Final = {"f8": ("d", 8), "f4": ("f", 4), "i8": ("q", 8), "i4": ("i", 4), "u1": ("B", 1), "b1": ("?", 1)}
-REFERENCE: Final = "$nd"
-MAX_DEPTH: Final = 64
-MAX_DIMENSIONS: Final = 8
-MAX_ARRAYS: Final = 4096
-#: Numbers and inner lists that the arrays of one frame may unfold to; a block of shape (n, 1) needs 90 times its bytes.
-MAX_VALUES: Final = 1 << 23
-_SCALARS: Final = (str, int, float, bool, type(None))
-
-
-class FrameFault(enum.StrEnum):
-    """What is wrong with a frame."""
-
-    TOO_LARGE = "too-large"
-    MALFORMED = "malformed"
-    NON_FINITE = "non-finite"
-    TIMED_OUT = "timed-out"
-
-
-class FrameError(ValueError):
-    """Bytes that are no acceptable frame; `fault` says why in one word, the message in one line."""
-
-    def __init__(self, fault: FrameFault, message: str) -> None:
-        super().__init__(message)
-        self.fault: Final = fault
-
-
-class FrameLimits(Protocol):
-    """The part of `Limits` that a frame has to keep."""
-
-    @property
-    def answer_kib(self) -> int:
-        """KiB of JSON."""
-
-    @property
-    def arrays_mib(self) -> int:
-        """MiB of array blocks."""
-
-
-def encode(value: object) -> bytes:
-    """Return `value` as one frame.
-
-    Accepts dict with str keys, list, tuple, str, int, float, bool, None, and numpy's arrays and scalars of float64,
-    float32, int64, int32, uint8 and bool, array.array of 'q' and 'd'. Types are compared exactly: a subclass may lie about what it holds.
-
-    >>> decode(encode({"radii": (0.5, 1)}), limits=Limits())
-    {'radii': [0.5, 1]}
-
-    Raises:
-        TypeError: `value` holds something else; the message names its type.
-        ValueError: `value` is nested too deeply, holds itself, or uses the reserved key "$nd".
-    """
-    blocks: list[bytes] = []
-    arrays: list[dict[str, object]] = []
-    header: dict[str, object] = {"value": _to_tree(value, arrays, blocks, 0)}
-    if arrays:
-        header["arrays"] = arrays
-    text = json.dumps(header, separators=(",", ":")).encode()
-    return b"".join((PREFIX.pack(MAGIC, len(text)), text, *blocks))
+__all__ = ["FrameError", "FrameFault", "FrameLimits", "Plain", "decode", "encode", "receive", "send"]
 
 
 def decode(data: bytes | memoryview, *, limits: FrameLimits) -> Plain:
@@ -122,9 +69,7 @@ def send(sock: socket.socket, value: object) -> None:
         raise EOFError("the peer closed the channel") from error
 
 
-def receive(
-    sock: socket.socket, *, answer_bytes: int, array_bytes: int, deadline: float | None = None
-) -> Plain:
+def receive(sock: socket.socket, *, answer_bytes: int, array_bytes: int, deadline: float | None = None) -> Plain:
     """Return the next value from `sock`, its arrays as nested lists.
 
     Args:
@@ -222,56 +167,6 @@ def assemble(
     return holder[0]
 
 
-def _to_tree(value: object, arrays: list[dict[str, object]], blocks: list[bytes], depth: int) -> object:
-    kind = type(value)
-    if kind in _SCALARS:
-        return value
-    if depth > MAX_DEPTH:
-        raise ValueError(f"the answer is nested more than {MAX_DEPTH} deep")
-    if isinstance(value, list | tuple) and kind in (list, tuple):
-        return [_to_tree(item, arrays, blocks, depth + 1) for item in value]
-    if isinstance(value, dict) and kind is dict:
-        if any(type(key) is not str or key == REFERENCE for key in value):
-            raise ValueError(f"keys must be str and not {REFERENCE!r}; got {list(map(repr, value))[:5]}")
-        return {key: _to_tree(item, arrays, blocks, depth + 1) for key, item in value.items()}
-    if isinstance(value, array.array) and kind is array.array:
-        return _vector_to_tree(value, arrays, blocks)
-    numpy = sys.modules.get("numpy")
-    if numpy is not None and kind is numpy.ndarray:
-        return _array_to_tree(value, arrays, blocks)
-    if numpy is not None and kind in (
-        (numpy.float64, numpy.float32, numpy.int64, numpy.int32, numpy.uint8, numpy.bool_)
-    ):
-        return value.item()  # type: ignore[attr-defined]
-    raise TypeError(f"an answer may not hold {kind.__module__}.{kind.__qualname__}")
-
-
-def _array_to_tree(value: Any, arrays: list[dict[str, object]], blocks: list[bytes]) -> object:
-    dtype = value.dtype.str[1:]
-    if dtype not in DTYPES or value.dtype.str[0] == ">":
-        raise TypeError(f"an answer may not hold an array of {value.dtype}; use one of float64, int64, bool")
-    if value.size == 0 or value.ndim > MAX_DIMENSIONS:
-        # An empty block could claim a billion empty rows: blocks are never empty.
-        return value.tolist()
-    return _add_block(dtype, list(value.shape), value.tobytes(), arrays, blocks)
-
-
-def _vector_to_tree(value: array.array[Any], arrays: list[dict[str, object]], blocks: list[bytes]) -> object:
-    """Encode a vector of the standard library, so that the trusted side needs no numpy to send one."""
-    dtype = {"q": "i8", "d": "f8"}.get(value.typecode)
-    if dtype is None:
-        raise TypeError(f"an answer may not hold an array.array of {value.typecode!r}; use 'q' or 'd'")
-    return _add_block(dtype, [len(value)], value.tobytes(), arrays, blocks) if value else []
-
-
-def _add_block(
-    dtype: str, shape: list[int], block: bytes, arrays: list[dict[str, object]], blocks: list[bytes]
-) -> object:
-    blocks.append(block)
-    arrays.append({"dtype": dtype, "shape": shape, "nbytes": len(block)})
-    return {REFERENCE: len(arrays) - 1}
-
-
 def _array_entry(entry: object) -> tuple[str, tuple[int, ...], int]:
     if type(entry) is not dict or entry.keys() != {"dtype", "shape", "nbytes"}:
         raise _malformed("an array entry has the wrong keys")
@@ -291,7 +186,7 @@ def nested_list(block: memoryview, dtype: str, shape: tuple[int, ...]) -> object
     Raises:
         FrameError: A number is not finite, or a bool is neither 0 nor 1.
     """
-    code = DTYPES[dtype][0]
+    code: Any = DTYPES[dtype][0]
     if dtype == "b1" and bytes(block).strip(b"\0\1"):
         raise _malformed("an array of bool holds a byte that is neither 0 nor 1")
     flat = block.cast(code)

@@ -15,6 +15,7 @@ from types import ModuleType, TracebackType
 from typing import Any, Final, NoReturn
 
 from sandbox import frame
+from sandbox.frame_format import PREFIX
 
 CHANNEL: Final = 3
 FILENAME: Final = "<candidate>"
@@ -50,7 +51,7 @@ def reseed(seed: int) -> None:
     generators differ from each other and are the same in each run. `random.Random()` and `random.SystemRandom()`, which
     read the kernel's entropy in C, stay random.
     """
-    random.seed(seed)
+    random.seed(seed)  # noqa: TID251  (the program's generator, not one of ours)
     numpy: Any = sys.modules.get("numpy")
     if numpy is not None:
         numpy.random.seed(seed % (1 << 32))
@@ -58,22 +59,22 @@ def reseed(seed: int) -> None:
 
 
 class _LastWords:
-    """Ends the process at the end of its block, whatever a program raises; nothing may unwind into the zygote's code."""
+    """Ends the process after its block, whatever a program raises: nothing may unwind into the zygote's code."""
 
     def __enter__(self) -> None:
         self._outputs = (sys.stdout, sys.stderr)
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        status = 1
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        status = 0 if error is None else 1
         try:
-            if error is None:
-                status = 0
-            else:
+            for output in self._outputs:
+                with contextlib.suppress(OSError, ValueError):
+                    output.flush()
+            if error is not None:
                 _write_all(2, _describe(error).encode(errors="replace"))
         finally:
-            with contextlib.suppress(OSError, ValueError):
-                for output in self._outputs:
-                    output.flush()
             os._exit(status)
 
 
@@ -88,7 +89,7 @@ def _describe(error: BaseException) -> str:
 
 
 def _serve(function: Any) -> None:
-    while prefix := _read(frame.PREFIX.size):
+    while prefix := _read(PREFIX.size):
         header = _read(frame.header_length(prefix, answer_bytes=_ARGUMENT_BYTES))
         tree, arrays = frame.read_header(header, array_bytes=_ARGUMENT_BYTES)
         blocks = memoryview(bytearray(_read(sum(size for _, _, size in arrays)))) if arrays else memoryview(b"")

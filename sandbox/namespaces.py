@@ -14,7 +14,9 @@ FIRST_UID: Final = 60000
 #: Id that a program sees as its own when the controller is not root.
 INNER_UID: Final = 1000
 
-_PRIVATE: Final = linux.CLONE_NEWNS | linux.CLONE_NEWNET | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS | linux.CLONE_NEWCGROUP
+_PRIVATE: Final = (
+    linux.CLONE_NEWNS | linux.CLONE_NEWNET | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS | linux.CLONE_NEWCGROUP
+)
 
 
 def enter_as_root() -> None:

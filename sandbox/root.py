@@ -1,4 +1,4 @@
-"""The file system that programs of tier full see: a read-only root with the interpreter, the libraries and five devices."""
+"""The file system of tier full: a read-only root with interpreter and libraries, five devices, and scratch space."""
 
 from __future__ import annotations
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from types import TracebackType
 from typing import Final, Self
 
-from sandbox.errors import SandboxFailure, SandboxUnavailable
+from sandbox import canaries
+from sandbox.errors import SandboxError, SandboxFailure, SandboxUnavailable
 from sandbox.evaluation import Evaluation, SetupFailure
+from sandbox.report import layers
 from sandbox.slots import Slots
-from sandbox.spawn import LayerMissing, ZygoteProcess
+from sandbox.spawn import Blueprint, LayerMissing, ZygoteProcess
 from sandbox.types import Job, Report, Result, Tier
 
 #: Evaluations after which a zygote is replaced.
@@ -39,37 +43,44 @@ def open_sandbox(*, require: Tier, preload: tuple[str, ...] = ("numpy", "scipy.o
         if tier < require:
             break
         try:
-            return start(tier, preload, missing=tuple(missing))
+            return start(Blueprint(tier=tier, preload=preload), missing=tuple(missing))
         except LayerMissing as error:
             missing.append(f"{tier}: {error}")
-    raise SandboxUnavailable("; ".join(missing))
+    raise SandboxUnavailable(f"this machine gives no sandbox of tier {require}: {'; '.join(missing)}")
 
 
-def start(tier: Tier, preload: tuple[str, ...], *, missing: tuple[str, ...] = (), off: tuple[str, ...] = ()) -> Runner:
-    """Start a sandbox of exactly `tier`.
+def start(blueprint: Blueprint, *, missing: tuple[str, ...] = (), prove: bool = True) -> Runner:
+    """Start a sandbox of exactly one tier.
 
     Args:
-        tier: The tier to build.
-        preload: As for `open_sandbox`.
+        blueprint: What to start.
         missing: What the report is to say of stronger tiers.
-        off: Layers to leave out, for the test that proves that each is needed.
+        prove: Whether to try the walls with canaries first.
 
     Raises:
-        LayerMissing: The machine lacks a layer of the tier.
+        LayerMissing: The machine lacks a layer of the tier, or a canary got through one.
         SandboxFailure: The sandbox broke while it started.
     """
-    zygote = ZygoteProcess(tier, preload, off=off)
-    report = Report(tier=tier, layers=zygote.layers, missing=missing, canaries={})
-    return Runner(zygote, report, preload)
+    zygote = ZygoteProcess(blueprint)
+    report = Report(tier=blueprint.tier, layers=layers(blueprint.tier, zygote.ready), missing=missing, canaries={})
+    runner = Runner(zygote, blueprint, report)
+    if not prove:
+        return runner
+    try:
+        runner.prove()
+    except SandboxError:
+        runner.close()
+        raise
+    return runner
 
 
 class Runner:
     """A `Sandbox` over one zygote at a time."""
 
-    def __init__(self, zygote: ZygoteProcess, report: Report, preload: tuple[str, ...]) -> None:
+    def __init__(self, zygote: ZygoteProcess, blueprint: Blueprint, report: Report) -> None:
         self._report = report
-        self._preload = preload
-        self._slots = Slots()
+        self._blueprint = blueprint
+        self._slots = Slots(leased=os.geteuid() == 0 and Tier.NONE < blueprint.tier < Tier.FULL)
         self._lock = threading.Lock()
         self._zygote: ZygoteProcess | None = zygote
         self._users: dict[ZygoteProcess, int] = {}
@@ -79,6 +90,18 @@ class Runner:
     def report(self) -> Report:
         """What protects this machine."""
         return self._report
+
+    def prove(self) -> None:
+        """Try the walls, and put into the report what stopped each canary.
+
+        Raises:
+            LayerMissing: A canary got through a wall that the tier promises.
+            SandboxFailure: The sandbox broke.
+        """
+        seen = canaries.release(self)
+        if broken := canaries.broken(seen, self._report.tier, is_root=os.geteuid() == 0):
+            raise LayerMissing("canaries", f"a program could {', '.join(broken)}")
+        self._report = replace(self._report, canaries=seen)
 
     def run(self, job: Job, channel: socket.socket) -> Result:
         """As `Sandbox.run`."""
@@ -121,7 +144,7 @@ class Runner:
                 raise SandboxFailure("the sandbox is closed")
             if self._zygote is None or self._zygote.runs >= RUNS_PER_ZYGOTE:
                 # Callers that come meanwhile wait here, for there is nothing to run on.
-                self._zygote = ZygoteProcess(self._report.tier, self._preload)
+                self._zygote = ZygoteProcess(self._blueprint)
             zygote = self._zygote
             zygote.runs += 1
             self._users[zygote] = self._users.get(zygote, 0) + 1

@@ -13,6 +13,7 @@ import sys
 import sysconfig
 import tempfile
 import time
+from dataclasses import dataclass
 from typing import Final
 
 from sandbox import wire
@@ -32,6 +33,13 @@ _ENVIRONMENT: Final = {
     "MKL_NUM_THREADS": "1",
     "PYTHONHASHSEED": "0",
 }
+_CURES: Final = {
+    "namespaces": (
+        "; allow user namespaces (sysctl kernel.unprivileged_userns_clone=1 or"
+        " kernel.apparmor_restrict_unprivileged_userns=0; in a container, a seccomp profile with unshare and mount)"
+    ),
+    "own /proc": "; in a container, run with --security-opt systempaths=unconfined",
+}
 #: Loads this package by its own folder, so that nothing beside it becomes importable for programs.
 _BOOTSTRAP: Final = """
 import importlib.util, sys
@@ -47,19 +55,35 @@ zygote.main(setup)
 """
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blueprint:
+    """What kind of zygote to start.
+
+    Attributes:
+        tier: The tier to build, exactly.
+        preload: Modules to import, whose packages programs can import from.
+        off: Layers to leave out, for the test that proves that each is needed.
+        landlock_abi: Newest Landlock ABI to use, for the test that older kernels are served.
+    """
+
+    tier: Tier
+    preload: tuple[str, ...]
+    off: tuple[str, ...] = ()
+    landlock_abi: int = 1 << 16
+
+
 class LayerMissing(SandboxFailure):
     """The zygote could not build a layer of its tier on this machine."""
 
-    def __init__(self, notice: wire.Unusable) -> None:
-        super().__init__(f"{notice.layer}: {notice.detail}")
-        self.layer: Final = notice.layer
-        self.detail: Final = notice.detail
+    def __init__(self, layer: str, detail: str) -> None:
+        super().__init__(f"{layer}: {detail}{_CURES.get(layer, '')}")
+        self.layer: Final = layer
 
 
 class ZygoteProcess:
     """One zygote, from its start to its end; safe to order from many threads."""
 
-    def __init__(self, tier: Tier, preload: tuple[str, ...], *, off: tuple[str, ...] = ()) -> None:
+    def __init__(self, blueprint: Blueprint) -> None:
         """Start it and wait until its layers are up.
 
         Raises:
@@ -68,19 +92,20 @@ class ZygoteProcess:
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control = ours
-        self._scratch = tempfile.mkdtemp(prefix="sandbox-") if tier is not Tier.FULL else ""
-        packages = package_folders(preload)
+        self._scratch = tempfile.mkdtemp(prefix="sandbox-") if blueprint.tier is not Tier.FULL else ""
+        packages = package_folders(blueprint.preload)
         setup = wire.Setup(
-            tier=tier,
+            tier=blueprint.tier,
             is_root=os.geteuid() == 0,
-            preload=preload,
+            preload=blueprint.preload,
             packages=packages,
             roots=(*_interpreter_folders(), *packages),
             control=theirs.fileno(),
             controller=os.getpid(),
             slots=SLOTS,
             scratch=self._scratch,
-            off=off,
+            landlock_abi=blueprint.landlock_abi,
+            off=blueprint.off,
         )
         if self._scratch:
             os.chmod(self._scratch, 0o711)
@@ -100,9 +125,8 @@ class ZygoteProcess:
         theirs.close()
         self.started = time.monotonic()
         self.runs = 0
-        self.layers: dict[str, str] = {}
         try:
-            self.layers = self._await_ready()
+            self.ready = self._await_ready()
         except BaseException:
             self.close()
             raise
@@ -136,7 +160,7 @@ class ZygoteProcess:
         if self._scratch:
             shutil.rmtree(self._scratch, ignore_errors=True)
 
-    def _await_ready(self) -> dict[str, str]:
+    def _await_ready(self) -> wire.Ready:
         poll = select.poll()
         poll.register(self._control, select.POLLIN)
         packet = self._control.recv(wire.PACKET_BYTES) if poll.poll(_START_S * 1000) else b""
@@ -144,10 +168,10 @@ class ZygoteProcess:
             raise SandboxFailure(f"the zygote did not start: {self.last_words()}")
         notice = wire.unpack(packet)
         if isinstance(notice, wire.Unusable):
-            raise LayerMissing(notice)
+            raise LayerMissing(notice.layer, notice.detail)
         if not isinstance(notice, wire.Ready):
             raise SandboxFailure(f"the zygote began with {type(notice).__name__}")
-        return notice.layers
+        return notice
 
     def last_words(self) -> str:
         """Return the end of what it wrote to stderr."""

@@ -94,21 +94,31 @@ def namespace_pids() -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdecimal() and name != "1"]
 
 
+def children(parent: int) -> list[int]:
+    """Return the children of process `parent`, ended ones included."""
+    try:
+        threads = os.listdir(f"/proc/{parent}/task")
+    except OSError:
+        return []
+    return [int(pid) for thread in threads for pid in _read(f"/proc/{parent}/task/{thread}/children").split()]
+
+
 def descendants(ancestor: int) -> list[int]:
-    """Return all living descendants of process `ancestor`."""
-    found: list[int] = []
-    pending = [ancestor]
-    while pending:
-        pid = pending.pop()
-        try:
-            threads = os.listdir(f"/proc/{pid}/task")
-        except OSError:
-            continue
-        for thread in threads:
-            children = [int(child) for child in _read(f"/proc/{pid}/task/{thread}/children").split()]
-            found += children
-            pending += children
+    """Return all descendants of process `ancestor`, each after its parent."""
+    found = children(ancestor)
+    for pid in found:
+        found += children(pid)
     return found
+
+
+def tasks_of_user(uid: int) -> int:
+    """Return how many processes and threads of user `uid` /proc shows."""
+    total = 0
+    for name in os.listdir("/proc"):
+        if name.isdecimal():
+            status = _read(f"/proc/{name}/status")
+            total += _number(status, "Threads:") if _number(status, "Uid:") == uid else 0
+    return total
 
 
 def _read(path: str) -> str:

@@ -193,8 +193,8 @@ class Sandbox(Protocol):
         arguments), one frame out, until the peer closes. The sandbox owns `channel` from now on and closes it.
 
         Raises:
-            SandboxFailure: The sandbox broke; nothing is known about the program. A set-up that fails is tried once
-                more on a new zygote first. A loss after the program started is not, for its peer has seen the first try.
+            SandboxFailure: The sandbox broke; nothing is known about the program. A set-up that fails is first tried
+                once more on a new zygote. A loss after the program has started is not: its peer saw the first try.
         """
 
     def close(self) -> None:

@@ -17,10 +17,10 @@ import time
 from typing import Final, NamedTuple
 
 from sandbox import candidate, linux, root, scratch, wire
-from sandbox.candidate import Walls
 from sandbox.lastly import EndsProcess
 from sandbox.tree import Tree, descendants, namespace_pids
 from sandbox.types import Limits, Tier
+from sandbox.walls import Walls
 from sandbox.wire import Cause, Order
 
 _SETUP_S: Final = 20.0
@@ -53,14 +53,14 @@ class _SetupError(Exception):
     """A wall could not be built."""
 
 
-def watch(order: Order, walls: Walls, descriptors: Descriptors, *, zygote: int, scratch_parent: str) -> None:
+def watch(order: Order, walls: Walls, descriptors: Descriptors, *, life: int, scratch_parent: str) -> None:
     """Run one evaluation from its private file system to its report.
 
     Args:
         order: What to run.
         walls: What holds for all programs.
         descriptors: What came with the order.
-        zygote: Pidfd of the zygote; when it ends, so does the evaluation.
+        life: Pipe that the zygote holds the other end of; when it closes, the evaluation is to end.
         scratch_parent: Folder for the scratch folder, where scratch space is not private.
     """
     control = socket.socket(fileno=descriptors.control)
@@ -72,7 +72,7 @@ def watch(order: Order, walls: Walls, descriptors: Descriptors, *, zygote: int, 
     try:
         program = _fork_program(order, walls, descriptors, folder)
         control.send(wire.pack(wire.Started()))
-        control.send(wire.pack(_Watch(order.limits, walls, program, folder).until_end(control, zygote)))
+        control.send(wire.pack(_Watch(order.limits, walls, program, folder).until_end(control, life)))
     except _SetupError as error:
         control.send(wire.pack(wire.Failed(detail=str(error))))
     finally:
@@ -115,6 +115,7 @@ def _fork_program(order: Order, walls: Walls, descriptors: Descriptors, folder: 
     os.close(gate_r)
     if answer != b"+":
         os.kill(program, signal.SIGKILL)
+        os.waitpid(program, 0)
         raise _SetupError(answer.decode() or "the program's process died during its set-up")
     return program
 
@@ -138,10 +139,10 @@ class _Watch:
         self._peak_tasks = 1
         self._cpu_s = 0.0
 
-    def until_end(self, control: socket.socket, zygote: int) -> wire.Ended:
+    def until_end(self, control: socket.socket, life: int) -> wire.Ended:
         """Wait for the end, kill what is left of the tree, and return how it went."""
         begin = time.monotonic()
-        cause = self._wait(begin + self._limits.wall_s, control, zygote)
+        cause = self._wait(begin + self._limits.wall_s, control, life)
         status = self._end_tree()
         children = resource.getrusage(resource.RUSAGE_CHILDREN)
         peak = max(self._peak_bytes, (children.ru_maxrss << 10) - self._shared_bytes)
@@ -157,17 +158,17 @@ class _Watch:
             peak_processes=self._peak_tasks,
         )
 
-    def _wait(self, deadline: float, control: socket.socket, zygote: int) -> Cause:
+    def _wait(self, deadline: float, control: socket.socket, life: int) -> Cause:
         program = os.pidfd_open(self._program)
         poll = select.poll()
-        for descriptor in (program, zygote, control.fileno()):
+        for descriptor in (program, life, control.fileno()):
             poll.register(descriptor, select.POLLIN)
         while True:
             left = deadline - time.monotonic()
             ready = {descriptor for descriptor, _ in poll.poll(max(0.0, math.ceil(1000 * min(left, self._pause_s))))}
             if program in ready:
                 return Cause.EXIT
-            if ready & {zygote, control.fileno()}:
+            if ready & {life, control.fileno()}:
                 return Cause.CANCELLED
             if time.monotonic() >= deadline:
                 return Cause.TIMEOUT

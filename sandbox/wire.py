@@ -41,6 +41,7 @@ class Setup:
         controller: Process id of the controller.
         slots: User ids set aside for programs, from `FIRST_UID` on; used when the controller is root.
         scratch: Folder for scratch folders, in tiers without a private file system.
+        landlock_abi: Newest Landlock ABI to use, for the test that older kernels are served.
         off: Layers left out, for the test that proves that each is needed.
     """
 
@@ -53,6 +54,7 @@ class Setup:
     controller: int
     slots: int
     scratch: str
+    landlock_abi: int
     off: tuple[str, ...] = ()
 
     def to_json(self) -> str:
@@ -62,7 +64,9 @@ class Setup:
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Return what `to_json` wrote."""
-        fields = {key: tuple(value) if isinstance(value, list) else value for key, value in json.loads(text).items()}
+        fields: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in json.loads(text).items()
+        }
         return cls(**{**fields, "tier": Tier(fields["tier"])})
 
 
@@ -88,9 +92,17 @@ class Order:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ready:
-    """Zygote to controller: layers are up, orders are welcome."""
+    """Zygote to controller: layers are up, orders are welcome.
 
-    layers: dict[str, str]
+    Attributes:
+        landlock_abi: The ABI in use; 0 for none.
+        calls: System calls that programs may make; 0 if all.
+        own_uid: Whether programs run as users of their own.
+    """
+
+    landlock_abi: int
+    calls: int
+    own_uid: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,32 +9,27 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
+import io
 import os
 import select
 import signal
 import socket
+import sys
 import time
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
-from sandbox import landlock, linux, namespaces, root, tree, warden, wire
-from sandbox.candidate import Walls
+from sandbox import linux, namespaces, root, scratch, tree, warden, wire
 from sandbox.lastly import EndsProcess
 from sandbox.types import Tier
+from sandbox.walls import LayerError, Walls, plan
 
 #: Beyond its own deadline a warden gets this long to end the tree and report before the zygote kills it.
 _GRACE_S: Final = 15.0
+#: What wardens get to end their trees when the zygote has to end; the controller waits a little longer.
+_FAREWELL_S: Final = 4.0
 _PIVOT_ROOT: Final = {"x86_64": 155, "aarch64": 41}
 _DESCRIPTORS: Final = 5
-
-
-class _LayerError(Exception):
-    """A layer cannot be built here."""
-
-    def __init__(self, layer: str, detail: str) -> None:
-        super().__init__(f"{layer}: {detail}")
-        self.layer: Final = layer
-        self.detail: Final = detail
 
 
 def main(argument: str) -> NoReturn:
@@ -48,11 +43,12 @@ def main(argument: str) -> NoReturn:
         if setup.tier is Tier.FULL:
             _enter_namespaces(setup, controller)
         linux.prctl(linux.PR_SET_DUMPABLE, 0)
-        walls, layers = _prepare(setup)
-    except _LayerError as error:
+        _preload(setup)
+        walls = plan(setup)
+    except LayerError as error:
         control.send(wire.pack(wire.Unusable(layer=error.layer, detail=error.detail)))
         os._exit(1)
-    control.send(wire.pack(wire.Ready(layers=layers)))
+    control.send(wire.pack(walls.ready()))
     _Zygote(setup, walls, control, controller).serve()
     os._exit(0)
 
@@ -70,7 +66,7 @@ def _enter_namespaces(setup: wire.Setup, controller: int) -> None:
         try:
             step()
         except OSError as error:
-            raise _LayerError(layer, str(error)) from error
+            raise LayerError(layer, str(error)) from error
     inner = os.fork()
     if inner:
         _keep(inner, controller)
@@ -78,7 +74,7 @@ def _enter_namespaces(setup: wire.Setup, controller: int) -> None:
     try:
         root.mount_proc()
     except OSError as error:
-        raise _LayerError("own /proc", str(error)) from error
+        raise LayerError("own /proc", str(error)) from error
 
 
 def _keep(inner: int, controller: int) -> NoReturn:
@@ -94,42 +90,22 @@ def _keep(inner: int, controller: int) -> NoReturn:
     os._exit(0)
 
 
-def _prepare(setup: wire.Setup) -> tuple[Walls, dict[str, str]]:
-    """Import what programs need and work out what is the same for all of them."""
-    tier = setup.tier
+def _preload(setup: wire.Setup) -> None:
+    """Import what programs need, once for all of them."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # What a program printed before it was ended shall not be lost.
+        sys.stdout.reconfigure(line_buffering=True)
     for name in setup.preload:
         try:
             importlib.import_module(name)
         except ImportError as error:
-            raise _LayerError("preloaded modules", str(error)) from error
+            raise LayerError("preloaded modules", str(error)) from error
     threads = len(os.listdir("/proc/self/task"))
     if threads != 1:
-        raise _LayerError("one thread", f"importing {', '.join(setup.preload)} started {threads - 1} threads")
-    abi = 0 if "landlock" in setup.off or tier < Tier.LITE else landlock.abi()
-    if tier is Tier.LITE and abi < landlock.SCOPE_ABI:
-        raise _LayerError("landlock", f"abi {abi}, {landlock.SCOPE_ABI} is needed: Linux 6.12")
-    readable = [] if tier is Tier.FULL else [os.open(path, os.O_PATH | os.O_CLOEXEC) for path in _readable(setup)]
+        raise LayerError("one thread", f"importing {', '.join(setup.preload)} started {threads - 1} more")
     gc.collect()
     # Collections in the forks would otherwise touch, and so copy, every page of the zygote.
     gc.freeze()
-    shared_bytes, address_bytes = tree.own_memory()
-    walls = Walls(
-        tier=tier,
-        is_root=setup.is_root,
-        readable=readable,
-        landlock_abi=abi,
-        seccomp=tier > Tier.NONE and "seccomp" not in setup.off,
-        shared_bytes=shared_bytes,
-        address_bytes=address_bytes,
-        tasks=0,
-    )
-    layers = {"landlock": f"abi {abi}" if abi else "off", "seccomp": "on" if walls.seccomp else "off"}
-    return walls, layers
-
-
-def _readable(setup: wire.Setup) -> list[str]:
-    paths = (*root.SYSTEM, *setup.roots, *root.LINKER_FILES, *root.DEVICES)
-    return [path for path in map(os.path.realpath, paths) if os.path.exists(path)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,9 +124,12 @@ class _Zygote:
         self._walls = walls
         self._control = control
         self._controller = controller
-        self._self = os.pidfd_open(os.getpid())
+        # Wardens hold the other end, and end their evaluations when this one closes, be it by our death.
+        self._life_r, self._life_w = os.pipe()
         self._pid_namespaces = namespaces.PidNamespaces()
         self._wardens: dict[int, _Warden] = {}
+        if self._walls.tier is not Tier.FULL:
+            linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
         self._poll = select.poll()
         for descriptor in (control.fileno(), controller):
             self._poll.register(descriptor, select.POLLIN)
@@ -163,13 +142,16 @@ class _Zygote:
             for descriptor in ready:
                 if descriptor in self._wardens:
                     self._bury(descriptor)
-                elif descriptor == self._controller:
+                elif descriptor == self._controller or not self._take_order():
+                    self._end_all()
                     return
-                else:
-                    packet, descriptors, _, _ = socket.recv_fds(self._control, wire.PACKET_BYTES, _DESCRIPTORS)
-                    if not packet:
-                        return
-                    self._start(wire.Order.from_packet(packet), warden.Descriptors(*descriptors))
+
+    def _take_order(self) -> bool:
+        """Start what the controller ordered, and return whether it can order more."""
+        packet, descriptors, _, _ = socket.recv_fds(self._control, wire.PACKET_BYTES, _DESCRIPTORS)
+        if packet:
+            self._start(wire.Order.from_packet(packet), warden.Descriptors(*descriptors))
+        return bool(packet)
 
     def _start(self, order: wire.Order, descriptors: warden.Descriptors) -> None:
         try:
@@ -184,7 +166,7 @@ class _Zygote:
             with EndsProcess():
                 self._close_inherited()
                 parent = self._setup.scratch
-                warden.watch(order, self._walls, descriptors, zygote=self._self, scratch_parent=parent)
+                warden.watch(order, self._walls, descriptors, life=self._life_r, scratch_parent=parent)
         for descriptor in (descriptors.source, descriptors.channel, descriptors.stdout, descriptors.stderr):
             os.close(descriptor)
         os.close(descriptors.control)
@@ -193,15 +175,41 @@ class _Zygote:
         self._poll.register(pidfd, select.POLLIN)
 
     def _close_inherited(self) -> None:
-        """In a new warden: let go of the zygote's own socket and of the other wardens."""
+        """In a new warden: let go of the zygote's own socket and pipe, and of the other wardens."""
         self._control.close()
+        os.close(self._life_w)
         for pidfd in self._wardens:
             os.close(pidfd)
 
     def _bury(self, pidfd: int) -> None:
         self._poll.unregister(pidfd)
         os.close(pidfd)
-        os.waitpid(self._wardens.pop(pidfd).pid, 0)
+        _, status = os.waitpid(self._wardens.pop(pidfd).pid, 0)
+        if status and self._walls.tier is not Tier.FULL:
+            self._end_orphans()
+
+    def _end_orphans(self) -> None:
+        """Kill what a warden left behind that was killed itself; in tier full its pid namespace has died with it."""
+        wardens = {each.pid for each in self._wardens.values()}
+        while orphans := [pid for pid in tree.children(os.getpid()) if pid not in wardens]:
+            for pid in orphans:
+                with contextlib.suppress(ProcessLookupError):
+                    # The program's group has its number; nothing else of ours is a group's leader.
+                    os.killpg(pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+
+    def _end_all(self) -> None:
+        """End all evaluations and remove what they left."""
+        os.close(self._life_w)
+        deadline = time.monotonic() + _FAREWELL_S
+        while self._wardens and time.monotonic() < deadline:
+            for descriptor, _ in self._poll.poll(100):
+                if descriptor in self._wardens:
+                    self._bury(descriptor)
+        if self._setup.scratch:
+            scratch.remove(self._setup.scratch)
 
     def _patience_ms(self) -> float | None:
         if not self._wardens:

@@ -86,12 +86,12 @@ def choose(answer: object, bins: int) -> int:
         BadAnswerError: The answer is not a list of `bins` finite numbers.
     """
     if type(answer) is not list:
-        raise BadAnswerError(f"expected {bins} numbers, got {type(answer).__name__}")
+        raise BadAnswerError(f"expected one number for each of {bins} bins, got {type(answer).__name__}")
     if len(answer) != bins:
-        raise BadAnswerError(f"expected {bins} numbers, got {len(answer)}")
+        raise BadAnswerError(f"expected one number for each of {bins} bins, got {len(answer)}")
     for value in answer:
         if type(value) is not float and type(value) is not int:
-            raise BadAnswerError(f"expected {bins} numbers, got {type(value).__name__} among them")
+            raise BadAnswerError(f"expected one number for each of {bins} bins, got {type(value).__name__} among them")
         if not -LARGEST <= value <= LARGEST:
             raise BadAnswerError("expected finite numbers, got nan or infinity among them")
     priorities: list[float] = answer

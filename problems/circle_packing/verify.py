@@ -45,11 +45,14 @@ class Packing:
     @classmethod
     def from_floats(cls, rows: Sequence[Sequence[float]]) -> "Packing":
         """Return the packing that these finite floats denote, without any rounding."""
-        ratios = [[value.as_integer_ratio() for value in row] for row in rows]
         # All denominators are powers of two, so the largest is a common one.
-        side = max(denominator for row in ratios for _, denominator in row)
-        x, y, radius = zip(*([a * (side // b) for a, b in row] for row in ratios), strict=True)
-        return cls(circles=tuple(zip(x, y, radius, strict=True)), side=side)
+        side = max(value.as_integer_ratio()[1] for row in rows for value in row)
+
+        def units(value: float) -> int:
+            numerator, denominator = value.as_integer_ratio()
+            return numerator * (side // denominator)
+
+        return cls(circles=tuple((units(x), units(y), units(radius)) for x, y, radius in rows), side=side)
 
     @property
     def score(self) -> Fraction:

@@ -15,7 +15,7 @@ from database.rows import Base
 from database.schema import downgrade, prepare, upgrade
 from database.session import Storage, connect
 from evolve.errors import StoreError
-from evolve.types import Attempt, Completion, Draw, FinishReason, Outcome
+from evolve.types import Attempt
 
 ROOT = Path(__file__).parents[2]
 TABLES = {"runs", "steps", "prompts", "attempts", "programs", "evaluations", "memberships"}
@@ -30,7 +30,8 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    op.add_column("runs", sa.Column("note", sa.Text(), nullable=True))
+    with op.batch_alter_table("runs", recreate="always") as runs:
+        runs.add_column(sa.Column("note", sa.Text(), nullable=True))
 
 
 def downgrade() -> None:
@@ -40,28 +41,12 @@ def downgrade() -> None:
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
+def url(tmp_path: Path, seed_attempt: Attempt) -> str:
     """A database with one run, one attempt and its prompt."""
     url = f"sqlite:///{tmp_path / 'evolve.db'}"
     with open_database(url) as database:
         run = database.create_run(problem="p", model="m", folder="/runs/one", seed=1, config="", started_at=0.0)
-        run.insert_attempt(
-            Attempt(
-                id=0,
-                step=0,
-                draw=Draw(island=0, parent_id=0),
-                prompt=(),
-                completion=Completion(
-                    group=0, sample=0, text="hello", tokens=1, prompt_tokens=1, finish_reason=FinishReason.STOP
-                ),
-                outcome=Outcome.VALID,
-                feedback="",
-                reward=None,
-                identity="tree",
-                source="x = 1",
-                score=1.0,
-            )
-        )
+        run.insert_attempt(seed_attempt)
     return url
 
 
@@ -107,7 +92,7 @@ def test_down_and_up_again(url: str) -> None:
 
 
 def test_an_older_database_is_brought_up_to_date_with_its_rows(url: str, newer_migrations: str) -> None:
-    """A later version of this program adds what it needs by itself, and can take it away again."""
+    """A later version of this program makes a table anew, its rows and what refers to them kept, and goes back too."""
     storage = Storage(connect(url, create=False))
     prepare(storage, newer_migrations)
     with storage.reading() as connection:
@@ -136,7 +121,7 @@ def test_a_newer_database_is_refused(url: str, newer_migrations: str) -> None:
 def test_a_migration_that_fails_changes_nothing(url: str, newer_migrations: str) -> None:
     """All of it is one transaction, the making of tables too."""
     versions = Path(newer_migrations) / "versions"
-    broken = SECOND.replace("def downgrade", "    op.execute('SELECT * FROM nowhere')\n\n\ndef downgrade")
+    broken = SECOND.replace("\n\n\ndef downgrade", "\n    op.execute('SELECT * FROM nowhere')\n\n\ndef downgrade")
     (versions / "0002_note.py").write_text(broken)
     storage = Storage(connect(url, create=False))
 

@@ -3,17 +3,20 @@
 import os
 import sqlite3
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
-from database import open_database
+from database import Database, open_database
 from database.session import Storage, connect
 from evolve.errors import ConfigError, EvolveError, RunFolderError, StoreError
+from evolve.types import Attempt, StepReport
 
 
 @pytest.fixture
@@ -59,6 +62,75 @@ def test_sqlite_keeps_a_log_checks_keys_and_waits(path: Path) -> None:
     assert pragma("busy_timeout", through_power_cut=False) == 60_000
     assert pragma("synchronous", through_power_cut=True) == 2  # FULL
     assert pragma("synchronous", through_power_cut=False) == 1  # NORMAL
+    storage.close()
+
+
+def test_a_steps_end_waits_for_the_disk_and_an_attempt_does_not(path: Path, seed_attempt: Attempt) -> None:
+    """The pool hands out one connection here, which shows how the last transaction was made."""
+    storage = Storage(connect(f"sqlite:///{path}", create=False))
+
+    def synchronous() -> object:
+        with storage.reading() as connection:
+            return connection.scalar(text("PRAGMA synchronous"))
+
+    run = Database(storage, time.perf_counter).create_run(
+        problem="p", model="m", folder="/r", seed=1, config="", started_at=0.0
+    )
+    assert synchronous() == 2  # FULL
+    run.insert_attempt(seed_attempt)
+    assert synchronous() == 1  # NORMAL
+    run.finish_step(
+        StepReport(
+            step=0,
+            attempts=0,
+            outcomes={},
+            best=1.0,
+            improved=0,
+            tokens=0,
+            prompt_tokens=0,
+            generate_s=0.0,
+            tail_s=0.0,
+            database_s=0.0,
+            stragglers=0,
+            finished_s=0.0,
+        ),
+        [],
+    )
+    assert synchronous() == 2
+    storage.close()
+
+
+def test_threads_of_one_process_wait_in_line(path: Path) -> None:
+    """They never ask SQLite to wait, which polls: not one is refused where SQLite is told not to wait at all."""
+    storage = Storage(connect(f"sqlite:///{path}?timeout=0", create=False))
+
+    def write(number: int) -> None:
+        for _ in range(20):
+            with storage.writing() as connection:
+                connection.execute(text("DELETE FROM runs WHERE id = :id"), {"id": number})
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(write, range(8))) == [None] * 8
+    storage.close()
+
+
+def test_a_migration_must_not_leave_a_row_without_its_parent(path: Path, seed_attempt: Attempt) -> None:
+    """Foreign keys rest while tables change, are checked at the end, and hold again afterwards."""
+    with open_database(f"sqlite:///{path}") as database:
+        run = database.create_run(problem="p", model="m", folder="/r", seed=1, config="", started_at=0.0)
+        run.insert_attempt(seed_attempt)
+    storage = Storage(connect(f"sqlite:///{path}", create=False))
+
+    def forget(change: Callable[[], AbstractContextManager[Connection]]) -> None:
+        with change() as connection:
+            connection.execute(text("DELETE FROM prompts"))
+
+    with pytest.raises(StoreError, match="refers to rows that it lacks"):
+        forget(storage.migrating)
+    with pytest.raises(StoreError, match="FOREIGN KEY"):
+        forget(storage.writing)
+    with storage.reading() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM prompts")) == 1
     storage.close()
 
 
@@ -182,7 +254,7 @@ def test_a_full_disk_is_an_error_of_one_line(path: Path) -> None:
         ("sqlite://", "in memory"),
         ("sqlite:///:memory:", "in memory"),
         ("dragons://host/base", "'dragons'"),
-        ("sqlite+aiosqlite:///x.db", "sqlite:///FILE"),
+        ("sqlite+aiosqlite:///x.db", "asynchronous"),
         ("mysql+nosuchdriver://host/base", "'mysql+nosuchdriver'"),
     ],
 )

@@ -8,9 +8,6 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-TRIVIAL = ROOT / "benchmarks" / "trivial"
-
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -41,23 +38,3 @@ def replies(tmp_path: Path) -> Callable[[Sequence[str]], Path]:
         return file
 
     return write
-
-
-def program(answer: object, *, sleep_s: float = 0.0) -> str:
-    """Return a reply with a program that answers after a while."""
-    wait = f"    import time\n    time.sleep({sleep_s})\n" if sleep_s else ""
-    return f"Here it is.\n```python\ndef answer():\n{wait}    return {answer!r}\n```\n"
-
-
-def trivial(replies: Path, run: Path, *words: str) -> list[str]:
-    """Return the words of `evolve run` for the trivial problem."""
-    return [
-        "run",
-        "problem=trivial",
-        f"problem.path={TRIVIAL}",
-        "engine=scripted",
-        f"engine.file={replies}",
-        "sandbox.require=none",
-        f"run.dir={run}",
-        *words,
-    ]

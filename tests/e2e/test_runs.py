@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import program, trivial
+from support import program, trivial
 
 #: Columns that hold times, which no two runs share.
 TIMES = {"finished_s", "started_at", "wall_s", "cpu_s", "generate_s", "tail_s", "database_s", "seconds"}
@@ -267,3 +267,20 @@ def test_hostile_text_reaches_no_terminal(evolve, replies, tmp_path):
 
     assert "\x1b" not in text
     assert "\\x1b[2J" in text
+
+
+def test_stragglers_count_in_a_later_step(evolve, replies, tmp_path):
+    """A step does not wait for a slow program, which enters the population later, at the latest after a resume."""
+    run = tmp_path / "run"
+    file = replies([program(1), program(99, sleep_s=2.0), program(2), program(3), program(4), program(5)])
+    words = ("rollout.parents=1", "rollout.samples=2", "rollout.tail_s=0.1", "budget.steps=2", "sandbox.workers=2")
+    assert evolve(*trivial(file, run, *words)).returncode == 0
+    with sqlite3.connect(run / "evolve.db") as connection:
+        first = connection.execute("select stragglers from steps where step = 1").fetchone()[0]
+    assert evolve("resume", f"run={run}", "budget.steps=3").returncode == 0
+
+    with sqlite3.connect(run / "evolve.db") as connection:
+        settled = connection.execute("select min(step) from memberships where program_id = 2").fetchone()[0]
+    assert first == 1
+    assert settled in (2, 3)
+    assert outcomes(evolve, run) == {"valid": 6}

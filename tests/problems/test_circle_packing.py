@@ -106,6 +106,25 @@ def test_the_repair_is_the_smallest_that_suffices_for_a_wall() -> None:
     assert (verdict.valid, verdict.repaired) == (False, 1.625 + 1 / 1024 - 26 / 1024)
 
 
+@pytest.mark.parametrize("step", [(1, 1), (1, 2), (1, 3), (2, 3), (1, 4), (3, 4)])
+def test_the_repair_rounds_an_irrational_distance_down(step: tuple[int, int]) -> None:
+    """Two equal circles end with the largest radius, in whole fine units, that is at most half their distance."""
+    circles = ((30, 30, 5), (30 + step[0], 30 + step[1], 5))
+    repaired = Packing(circles=circles, side=100).repaired()
+
+    assert repaired is not None
+    unit = repaired.side // 100
+    assert unit == 2**128
+    radius = repaired.circles[0][2]
+    assert (2 * radius) ** 2 <= (step[0] ** 2 + step[1] ** 2) * unit**2 < (2 * (radius + 1)) ** 2
+
+
+def test_one_unit_of_the_squares_is_an_overlap() -> None:
+    """Centres at distance sqrt(8) and radii that sum up to 3 = sqrt(9) overlap; the smaller ones do not."""
+    assert not judge_packing(Packing(circles=((10, 10, 1), (12, 12, 2)), side=100)).valid
+    assert judge_packing(Packing(circles=((10, 10, 1), (12, 12, 1)), side=100)).valid
+
+
 @given(shifts=st.lists(st.floats(-0.02, 0.02), min_size=78, max_size=78))
 @settings(max_examples=30, deadline=None)
 def test_a_repaired_packing_is_feasible_and_less_repair_is_not(shifts: list[float]) -> None:
@@ -157,6 +176,7 @@ def replaced(row: int, column: int, value: object) -> list[list[object]]:
         ([*grid()[:25], [0.5, 0.5]], "circle 25: expected a triple [x, y, radius], got list of 2"),
         ([*grid()[:25], [0.5] * 10**6], "got list of 1000000"),
         ([*grid()[:25], 0.5], "got float"),
+        ([*grid()[:25], (0.5, 0.5, 0.01)], "got tuple"),
         ([*grid()[:25], "0.5"], "got str"),
         (replaced(3, 0, float("nan")), "circle 3: x must be finite"),
         (replaced(3, 1, float("inf")), "circle 3: y must be finite"),

@@ -99,6 +99,7 @@ def test_two_folders_never_share_a_verifier(folder: Path) -> None:
     copy = load_verifier(load_problem("circle_packing", folder))
     original = load_verifier(load_problem("circle_packing"))
 
+    assert copy.function.__module__ != original.function.__module__
     assert copy.verify([[0.5, 0.5, 0.5]]).valid
     assert original.verify([[0.5, 0.5, 0.5]]).reason == "expected 26 circles, got 1"
 
@@ -146,7 +147,12 @@ def test_a_wrong_key_is_named_with_its_file(folder: Path, edit: Edit, message: s
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("name: [", "is not valid YAML"), ("- a", "must be a mapping"), ("", "must be a mapping"), ("a: !!x 1", "YAML")],
+    [
+        ("name: [", "is not valid YAML"),
+        ("- a", "must be a mapping"),
+        ("", "must be a mapping"),
+        ("a: !!python/name:os.getcwd", "YAML"),
+    ],
 )
 def test_a_file_that_is_no_mapping_is_refused(folder: Path, text: str, message: str) -> None:
     """Broken YAML, a list, nothing, and a tag that would build an object."""
@@ -199,6 +205,18 @@ def test_an_unusable_verifier_is_refused(folder: Path, source: str, message: str
     (folder / "verify.py").write_text(source)
     with pytest.raises(ProblemError, match=message):
         load_verifier(load_problem("circle_packing", folder))
+
+
+def test_a_verifier_may_use_what_a_module_may(folder: Path) -> None:
+    """Dataclasses with postponed annotations look their own module up, and find it."""
+    (folder / "verify.py").write_text(
+        "from __future__ import annotations\n"
+        "from dataclasses import dataclass\n"
+        "from evolve.types import Verdict\n"
+        "@dataclass\nclass Total:\n    value: float\n"
+        "def verify(construction):\n    return Verdict(valid=True, score=Total(2.0).value)\n"
+    )
+    assert load_verifier(load_problem("circle_packing", folder)).verify([]).score == 2.0
 
 
 def test_a_verifier_that_returns_no_verdict_is_refused(folder: Path) -> None:

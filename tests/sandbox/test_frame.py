@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import struct
@@ -19,10 +20,17 @@ from sandbox.frame import FrameError, FrameFault
 LIMITS = Limits(answer_kib=64, arrays_mib=1)
 
 plain = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(exclude_categories=["Cs"])),
-    lambda inner: st.lists(inner, max_size=4)
-    | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])).filter(lambda key: key != "$nd"), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.text(st.characters(exclude_categories=["Cs"])).filter(lambda key: key != "$nd"), inner, max_size=4
+        )
+    ),
     max_leaves=20,
 )
 
@@ -46,7 +54,9 @@ def test_arrays_become_nested_lists(dtype, shape):
     """Every dtype and shape decodes to what `tolist` gives."""
     array = (np.arange(int(np.prod(shape))).reshape(shape) % 2).astype(dtype)
 
-    assert frame.decode(frame.encode({"a": [array, array.T]}), limits=LIMITS) == {"a": [array.tolist(), array.T.tolist()]}
+    assert frame.decode(frame.encode({"a": [array, array.T]}), limits=LIMITS) == {
+        "a": [array.tolist(), array.T.tolist()]
+    }
 
 
 def test_scalars_of_numpy_become_plain_numbers():
@@ -142,9 +152,15 @@ TWO = struct.pack("<2d", 1.0, 2.0)
         (raw({"value": {"$nd": 0}, "arrays": [{**ARRAY, "shape": [3]}]}, TWO), FrameFault.MALFORMED),
         (raw({"value": {"$nd": 0}, "arrays": [{**ARRAY, "shape": [-2]}]}, TWO), FrameFault.MALFORMED),
         (raw({"value": {"$nd": 0}, "arrays": [{**ARRAY, "shape": [10**9, 0], "nbytes": 0}]}), FrameFault.MALFORMED),
-        (raw({"value": {"$nd": 0}, "arrays": [{**ARRAY, "shape": [1 << 40], "nbytes": 8 << 40}]}), FrameFault.TOO_LARGE),
+        (
+            raw({"value": {"$nd": 0}, "arrays": [{**ARRAY, "shape": [1 << 40], "nbytes": 8 << 40}]}),
+            FrameFault.TOO_LARGE,
+        ),
         (raw({"value": {"$nd": 0}, "arrays": [ARRAY]}, struct.pack("<2d", 1.0, float("nan"))), FrameFault.NON_FINITE),
-        (raw({"value": {"$nd": 0}, "arrays": [{"dtype": "b1", "shape": [1], "nbytes": 1}]}, b"\2"), FrameFault.MALFORMED),
+        (
+            raw({"value": {"$nd": 0}, "arrays": [{"dtype": "b1", "shape": [1], "nbytes": 1}]}, b"\2"),
+            FrameFault.MALFORMED,
+        ),
     ],
 )
 def test_hostile_bytes_are_refused_with_their_fault(data, fault):
@@ -182,9 +198,10 @@ def test_receive_gives_up_on_a_trickle():
     data = frame.encode(list(range(100)))
 
     def trickle() -> None:
-        for byte in data:
-            theirs.send(bytes([byte]))
-            time.sleep(0.02)
+        with contextlib.suppress(BrokenPipeError):
+            for byte in data:
+                theirs.send(bytes([byte]))
+                time.sleep(0.02)
 
     thread = threading.Thread(target=trickle)
     thread.start()
@@ -192,8 +209,8 @@ def test_receive_gives_up_on_a_trickle():
     with pytest.raises(FrameError) as caught:
         frame.receive(ours, answer_bytes=1 << 20, array_bytes=0, deadline=begin + 0.3)
     took = time.monotonic() - begin
-    thread.join()
     ours.close()
+    thread.join()
     theirs.close()
 
     assert caught.value.fault is FrameFault.TIMED_OUT

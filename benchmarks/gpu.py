@@ -1,0 +1,169 @@
+"""A run with a real model, then the model alone on its prompts: `python -m benchmarks.gpu MODEL OUT [key=value ...]`.
+
+The run is what `evolve run problem=circle_packing` does, at 16 x 16 completions a step. Afterwards, in the same process
+and with the same engine, a bare `LLM.generate` decodes the prompts of some of its steps again, its prefix cache emptied
+first. What is printed: tokens/s of both, evaluations/s, how the completions ended, the best score, and the seconds of a
+step. OUT receives the report, the database and the figures as JSON.
+"""
+
+import json
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from database.store import RunStore
+from evolve import compose
+from evolve.engine.vllm import VllmEngine
+from evolve.options import parse_options
+from evolve.run_folder import new_run_folder
+from evolve.session import Session, seed_population
+from evolve.types import StepReport
+
+#: Steps whose prompts the bare engine decodes again.
+BARE_STEPS = 4
+
+
+def bare_rate(engine: VllmEngine, store: RunStore, steps: list[int], samples: int) -> list[dict[str, float]]:
+    """Return tokens and seconds of `LLM.generate` on the prompts of each of `steps`."""
+    from vllm import SamplingParams
+
+    llm: Any = engine._llm
+    tokenizer = llm.get_tokenizer()
+    rows = []
+    for step in steps:
+        prompts = {attempt.prompt: None for attempt in store.attempts_of(step)}
+        ids = [
+            tokenizer.apply_chat_template(
+                [{"role": message.role, "content": message.content} for message in prompt],
+                add_generation_prompt=True,
+                tokenize=True,
+                return_dict=True,
+            )["input_ids"]
+            for prompt in prompts
+        ]
+        params = SamplingParams(
+            n=samples,
+            temperature=engine._sampling.temperature,
+            top_p=engine._sampling.top_p,
+            max_tokens=engine._sampling.max_tokens,
+        )
+        llm.reset_prefix_cache()
+        started = time.perf_counter()
+        outputs = llm.generate([{"prompt_token_ids": list(prompt)} for prompt in ids], params, use_tqdm=False)
+        seconds = time.perf_counter() - started
+        tokens = sum(len(reply.token_ids) for output in outputs for reply in output.outputs)
+        rows.append({"step": step, "tokens": tokens, "seconds": seconds, "prompts": len(ids)})
+    return rows
+
+
+def rate(reports: list[StepReport], *, with_tail: bool) -> float:
+    """Return generated tokens/s over the steps, of the generation alone or of whole steps."""
+    seconds = sum(report.generate_s + (report.tail_s if with_tail else 0.0) for report in reports)
+    return sum(report.tokens for report in reports) / seconds
+
+
+def figures(store: RunStore, session: Session, bare: list[dict[str, float]], elapsed: float) -> dict[str, Any]:
+    """Return everything that the result page shows."""
+    reports = list(store.reports()[1:])
+    result = session.result("")
+    whole = sum(report.generate_s + report.tail_s for report in reports)
+    evaluations = [evaluation for program in range(1) for evaluation in store.evaluations(program)]
+    bare_tokens = sum(row["tokens"] for row in bare) / sum(row["seconds"] for row in bare) if bare else None
+    generation = rate(reports, with_tail=False)
+    return {
+        "seed_program_wall_s": evaluations[0].wall_s,
+        "steps": len(reports),
+        "completions": store.attempts_made(),
+        "seconds_of_all_steps": whole,
+        "seconds_of_the_session": elapsed,
+        "tokens_per_s_generation": generation,
+        "tokens_per_s_whole_steps": rate(reports, with_tail=True),
+        "bare_tokens_per_s": bare_tokens,
+        "share_of_bare": None if bare_tokens is None else generation / bare_tokens,
+        "evaluations_per_s": sum(report.attempts for report in reports) / whole,
+        "outcomes": {str(outcome): count for outcome, count in result.outcomes.items()},
+        "improved": sum(report.improved for report in reports),
+        "best": result.best.score,
+        "best_construction": result.construction[1].exact,
+        "best_against_time": [list(point) for point in result.curve],
+        "each_step": [
+            {
+                "step": report.step,
+                "tokens": report.tokens,
+                "generate_s": report.generate_s,
+                "tail_s": report.tail_s,
+                "database_s": report.database_s,
+                "stragglers": report.stragglers,
+                "best": report.best,
+                "improved": report.improved,
+                "valid": report.outcomes.get("valid", 0),
+            }
+            for report in reports
+        ],
+        "bare": bare,
+    }
+
+
+def main() -> None:
+    """Run, measure, print and write the figures."""
+    model, out, words = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]
+    config = parse_options(
+        [
+            "problem=circle_packing",
+            f"model={model}",
+            "rollout.parents=16",
+            "rollout.samples=16",
+            f"run.dir={out / 'run'}",
+            *words,
+        ]
+    )
+    problem = compose.problem_of(config)
+    clocks = compose.Clocks(monotonic=time.monotonic, wall=time.time)
+    console = Console(width=160)
+    with (
+        new_run_folder(out / "run") as folder,
+        compose.open_workshop(problem, require=config.sandbox.require, workers=config.sandbox.workers) as workshop,
+        compose.open_run_database(config, folder) as database,
+    ):
+        evaluations = compose.check_seed(workshop, seed=config.run.seed)
+        store = compose.create_run(config, folder, database, clocks)
+        selection = compose.build_selection(config, problem)
+        seed_population(store, selection, workshop, evaluations)
+        session = Session(
+            config=config,
+            folder=folder,
+            store=store,
+            selection=selection,
+            workshop=workshop,
+            clocks=clocks,
+            console=console,
+        )
+        started = time.perf_counter()
+        engine = compose.build_engine(config, model)
+        console.print(
+            f"engine ready after {time.perf_counter() - started:.1f} s; sandbox {workshop.sandbox.report.tier}"
+        )
+        if not isinstance(engine, VllmEngine):
+            raise SystemExit("this benchmark compares with vLLM alone; leave engine=vllm")
+        started = time.perf_counter()
+        ended = session.go(engine, model)
+        elapsed = time.perf_counter() - started
+        console.print(f"{ended.reason}; best {ended.best!r}")
+        steps = [report.step for report in store.reports()[1:]]
+        chosen = steps[:: max(1, len(steps) // BARE_STEPS)][:BARE_STEPS]
+        bare = engine._thread.submit(bare_rate, engine, store, chosen, config.rollout.samples).result()
+        row = figures(store, session, bare, elapsed)
+        engine.close()
+    (out / "figures.json").write_text(json.dumps(row, indent=1), encoding="utf-8")
+    shutil.copytree(folder.report, out / "report", dirs_exist_ok=True)
+    for name, value in row.items():
+        if name not in ("each_step", "best_against_time"):
+            console.print(f"{name}: {value}", highlight=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""What a user can do wrong: one line that names the cure, exit code 2, and nothing lost."""
+
+import hashlib
+import json
+import os
+import shutil
+
+import pytest
+from support import TRIVIAL, program, trivial
+
+
+def refused(done, *parts: str) -> None:
+    """Assert exit code 2 and one line on standard error that holds `parts`."""
+    lines = done.stderr.strip().splitlines()
+    assert done.returncode == 2, done.stderr
+    assert len(lines) == 1, done.stderr
+    for part in parts:
+        assert part in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["fly"], ["no command", "run, resume, show, verify, doctor"]),
+        (["run", "problem=nonsense"], ["bin_packing, circle_packing"]),
+        (["run", "problem=bin_packing", "engine=gpt"], ["vllm, server, scripted"]),
+        (["run", "problem=bin_packing", "budgets.steps=3"], ["budget.steps"]),
+        (["run", "problem=mine", "problem.path=/nowhere"], ["/nowhere"]),
+        (["run", "problem=bin_packing", "engine=scripted", "engine.file=absent.jsonl"], ["absent.jsonl"]),
+        (["run", "problem=bin_packing", "model=no/such-model-anywhere"], ["no/such-model-anywhere"]),
+        (["resume", "run=absent"], ["holds no run"]),
+        (["resume"], ["run is missing"]),
+        (["show", "run=absent"], ["holds no run"]),
+        (["show", "program=3"], ["run=DIR"]),
+        (["verify", "problem=circle_packing"], ["file is missing"]),
+        (["verify", "problem=circle_packing", "file=absent.json"], ["absent.json"]),
+        (["verify", "problem=nonsense", "file=x.json"], ["circle_packing"]),
+        (["verify", "problem=circle_packing", "file=x.json", "format=xml"], ["text or json"]),
+        (["doctor", "loud=yes"], ["loud"]),
+    ],
+)
+def test_bad_words_are_refused_in_one_line(words, parts, evolve):
+    """Each wrong word is named, with what would be right."""
+    refused(evolve(*words), *parts)
+
+
+def test_a_gguf_file_that_is_none_is_refused(evolve, tmp_path):
+    """A file with the right name and the wrong bytes is not loaded."""
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"not a model at all")
+
+    refused(evolve("run", "problem=bin_packing", f"model={file}", f"model_cache={tmp_path / 'cache'}"), "model.gguf")
+
+
+def test_a_run_folder_that_cannot_be_written_is_refused(evolve, replies, tmp_path):
+    """Nothing is spent when the results could not be kept."""
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
+
+    refused(evolve(*trivial(replies([program(1)]), tmp_path / "file" / "run")), "cannot write", "run.dir=")
+
+
+def test_a_run_folder_in_use_is_left_alone(evolve, replies, tmp_path):
+    """A second run into the same folder is refused, and the first one's files stay as they were."""
+    run = tmp_path / "run"
+    words = trivial(replies([program(1)]), run, "budget.steps=1", "rollout.parents=1", "rollout.samples=1")
+    assert evolve(*words).returncode == 0
+    before = {file: hashlib.sha256(file.read_bytes()).hexdigest() for file in run.rglob("*") if file.is_file()}
+
+    refused(evolve(*words), f"evolve resume run={run}")
+    after = {file: hashlib.sha256(file.read_bytes()).hexdigest() for file in run.rglob("*") if file.is_file()}
+    assert after == before
+
+
+def test_a_problem_whose_seed_program_fails_is_refused_before_any_token(evolve, replies, tmp_path):
+    """The seed program's failure is shown, the engine never starts, and no run folder is left."""
+    folder = tmp_path / "broken"
+    shutil.copytree(TRIVIAL, folder)
+    (folder / "seed.py").write_text(
+        "# EVOLVE-BLOCK-START\ndef answer():\n    return -1\n# EVOLVE-BLOCK-END\n", encoding="utf-8"
+    )
+    run = tmp_path / "run"
+    words = [word.replace(str(TRIVIAL), str(folder)) for word in trivial(replies([program(1)]), run)]
+
+    refused(evolve(*words), "seed program", "invalid", "seed.py")
+    assert not run.exists()
+
+
+def test_resume_refuses_options_that_would_change_its_steps(evolve, replies, tmp_path):
+    """A resumed step must be the step that was begun; a budget may change."""
+    run = tmp_path / "run"
+    words = trivial(replies([program(1)]), run, "budget.steps=1", "rollout.parents=1", "rollout.samples=1")
+    assert evolve(*words).returncode == 0
+
+    refused(evolve("resume", f"run={run}", "rollout.samples=2"), "rollout")
+    refused(evolve("resume", f"run={run}", "budget.step=2"), "did you mean budget.steps?")
+    assert evolve("resume", f"run={run}", "budget.steps=2").returncode == 0
+
+
+def test_verify_judges_a_construction_exactly(evolve, tmp_path):
+    """One line of JSON; exit code 0 for a valid construction, 1 for an overlap of one part in 10^12."""
+    disks = [[(i % 6 + 0.5) / 6, (i // 6 + 0.5) / 6, 1 / 16] for i in range(26)]
+    good, bad = tmp_path / "good.json", tmp_path / "bad.json"
+    good.write_text(json.dumps(disks), encoding="utf-8")
+    disks[3][2] = 1 / 6 - 1 / 16 + 1e-12
+    bad.write_text(json.dumps(disks), encoding="utf-8")
+
+    valid = evolve("verify", "problem=circle_packing", f"file={good}", "format=json")
+    invalid = evolve("verify", "problem=circle_packing", f"file={bad}", "format=json")
+
+    verdict, refusal = json.loads(valid.stdout), json.loads(invalid.stdout)
+    assert (valid.returncode, verdict["valid"], verdict["score"], verdict["beats_record"]) == (0, True, 26 / 16, False)
+    assert verdict.keys() == {"valid", "score", "exact", "record", "beats_record", "reason", "repaired"}
+    assert (invalid.returncode, refusal["valid"], refusal["score"]) == (1, False, None)
+    assert "overlap" in refusal["reason"]
+    assert refusal["repaired"] == pytest.approx(26 / 16, abs=0.1)
+    assert evolve("verify", "problem=circle_packing", f"file={good}").returncode == 0
+
+
+def test_verify_plays_a_rule(evolve, tmp_path):
+    """A rule is judged by playing it in the sandbox: best fit gets its score, a rule that cheats the shape none."""
+    fit, short = tmp_path / "fit.json", tmp_path / "short.py"
+    fit.write_text(json.dumps({"program": "def priority(item, bins):\n    return item - bins\n"}), encoding="utf-8")
+    short.write_text("def priority(item, bins):\n    return [1.0]\n", encoding="utf-8")
+    words = ("verify", "problem=bin_packing", "format=json", "sandbox.require=none")
+
+    valid, invalid = evolve(*words, f"file={fit}"), evolve(*words, f"file={short}")
+
+    assert valid.returncode == 0, valid.stderr
+    assert json.loads(valid.stdout)["score"] == 4.768789482980788
+    assert invalid.returncode == 1, invalid.stderr
+    assert json.loads(invalid.stdout)["valid"] is False
+
+
+def test_doctor_reports_on_this_machine(evolve):
+    """Engines, models, problems and the sandbox's tier, one line each."""
+    done = evolve("doctor")
+
+    assert done.returncode == 0, done.stderr
+    for part in ("machine:", f"{len(os.sched_getaffinity(0))} cores", "GPU:", "engine vllm:", "sandbox: tier"):
+        assert part in done.stdout

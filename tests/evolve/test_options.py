@@ -1,0 +1,103 @@
+"""From words to configurations."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from evolve.config import Config, ScriptedConfig, VllmConfig
+from evolve.errors import ConfigError
+from evolve.options import dump_config, load_config, parse_options
+
+SCRIPTED = ["problem=circle_packing", "engine=scripted", "engine.file=replies.jsonl"]
+
+
+def test_the_shortest_command_gives_the_defaults():
+    """A problem is all that must be named."""
+    config = parse_options(["problem=circle_packing"])
+
+    assert config.problem.name == "circle_packing"
+    assert config.engine == VllmConfig()
+    assert config.learner == "frozen"
+
+
+def test_a_variant_brings_its_own_options():
+    """engine=scripted has a file and a latency, and no memory settings of vLLM."""
+    assert parse_options([*SCRIPTED, "engine.latency_s=0.5"]).engine == ScriptedConfig(
+        file="replies.jsonl", latency_s=0.5
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "problem=NAME"),
+        (["problem=nonsense"], "bin_packing, circle_packing"),
+        (["problem=circle_packing", "engine=gpt"], "vllm, server, scripted"),
+        (["problem=circle_packing", "selection=best"], "map_elites, best_of_n, random"),
+        (["problem=circle_packing", "learner=sft"], "frozen"),
+        (["problem=circle_packing", "rolout.parents=2"], "did you mean rollout.parents?"),
+        (["problem=circle_packing", "engine.latency_s=1"], "engine.latency_s is no option of this run"),
+        (["problem=circle_packing", "engine=scripted"], "engine.file is missing"),
+        (["problem=circle_packing", "rollout.parents=two"], "rollout.parents=two"),
+        (["problem=circle_packing", "rollout.parents=0"], "at least 1"),
+        (["problem=circle_packing", "budget.steps=-1"], "at least 0"),
+        (["problem=circle_packing", "sandbox.require=strong"], "full, lite, lite-minus, none"),
+        (["problem=circle_packing", "reward.mode=best"], "problem, raw, shaped, improvement"),
+        (["problem=circle_packing", "selection.exploration=0.9"], "at most 1"),
+        (["problem=circle_packing", "selection.measures=[speed]"], "score, length"),
+        (["problem=circle_packing", "--help"], "no option"),
+        (["problem=circle_packing", "+new.key=1"], "no option"),
+        (["nonsense"], "no option"),
+    ],
+)
+def test_bad_words_get_one_line_that_names_the_cure(words, message):
+    """Unknown, unused, ill-typed and out-of-range options are refused before anything happens."""
+    with pytest.raises(ConfigError) as caught:
+        parse_options(words)
+
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_problem_of_ones_own_may_have_any_name():
+    """problem.path makes any name good, and gives one where there is none."""
+    assert parse_options(["problem=mine", "problem.path=/some/where"]).problem.name == "mine"
+    assert parse_options(["problem.path=/some/where"]).problem.name == "where"
+
+
+def test_paths_and_urls_need_no_quoting():
+    """Spaces, commas and equal signs in a value reach the option as they are."""
+    path = "/a folder/with,commas=and signs/it's.gguf"
+
+    assert parse_options(["problem=circle_packing", f"model={path}"]).model == path
+    assert parse_options(["problem=circle_packing", "database.url=sqlite:///x.db?mode=ro"]).database.url
+
+
+@settings(max_examples=15)
+@given(st.integers(1, 99), st.floats(0.1, 2.0), st.sampled_from(["map_elites", "best_of_n", "random"]))
+def test_a_stored_configuration_is_read_back_the_same(parents, temperature, selection):
+    """What the run's folder keeps is the whole configuration."""
+    words = [f"rollout.parents={parents}", f"sampling.temperature={temperature}", f"selection={selection}"]
+    config = parse_options([*SCRIPTED, *words])
+
+    assert load_config(dump_config(config)) == config
+
+
+def test_a_stored_configuration_can_be_changed_but_not_with_unknown_options():
+    """Resume may raise a budget; a typing error is refused as in run."""
+    text = dump_config(parse_options([*SCRIPTED, "budget.steps=3"]))
+
+    assert load_config(text, ["budget.steps=9", "budget.minutes=2.5"]).budget.steps == 9
+    assert load_config(text, ["budget.steps=null"]).budget.steps is None
+    for word in ("budget.step=9", "budgets.steps=9", "nonsense=1", "budget.steps=many", "budget.steps=-2"):
+        with pytest.raises(ConfigError):
+            load_config(text, [word])
+
+
+def test_a_configuration_is_frozen():
+    """Nothing can change an option once the run has begun."""
+    config = parse_options(SCRIPTED)
+
+    with pytest.raises(AttributeError):
+        config.model = "other"  # type: ignore[misc]
+    assert isinstance(config, Config)
