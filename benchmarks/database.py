@@ -143,7 +143,7 @@ def resume(url: str) -> Sequence[Member]:
         if run is None:
             raise LookupError(FOLDER)
         run.memberships(), run.reports(), run.token_totals(), run.outcome_counts()
-        run.attempts_of(len(run.reports()))
+        run.attempts_of(len(run.reports())), run.unsettled(before_step=len(run.reports()))
         return run.members()
 
 

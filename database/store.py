@@ -50,7 +50,7 @@ _ATTEMPTS = (
 
 
 class RunStore(RunReports):
-    """A run's attempts, programs, steps and memberships; `evolve.types.Store` states what each method promises.
+    """A run's attempts, programs, steps and memberships; `evolve.protocols.Store` states what each method promises.
 
     Any thread may call any method; `database_s` adds up the time that they all spend here.
     """
@@ -154,7 +154,10 @@ class RunStore(RunReports):
         return self._attempts(AttemptRow.step == step)
 
     def unsettled(self, *, before_step: int) -> Sequence[Attempt]:
-        """Return the valid attempts of steps before `before_step` whose program no membership holds, by id."""
+        """Return the valid attempts of steps before `before_step` whose program no membership holds, by id.
+
+        A program whose twin, of the same identity, has a membership is settled too: a population holds one of them.
+        """
         twin = aliased(ProgramRow)
         settled = exists().where(
             twin.run_id == ProgramRow.run_id,
@@ -162,8 +165,13 @@ class RunStore(RunReports):
             MembershipRow.run_id == twin.run_id,
             MembershipRow.program_id == twin.id,
         )
-        valid = and_(AttemptRow.outcome == Outcome.VALID, ProgramRow.id.is_not(None))
-        return self._attempts(and_(AttemptRow.step < before_step, valid, ~settled))
+        ids = select(ProgramRow.id).where(
+            ProgramRow.run_id == self.record.id,
+            ProgramRow.step < before_step,
+            ProgramRow.outcome == Outcome.VALID,
+            ~settled,
+        )
+        return self._attempts(AttemptRow.id.in_(ids))
 
     def members(self) -> Sequence[Member]:
         """Return all programs that have a membership, by id.

@@ -17,11 +17,11 @@ from evolve.evaluate import Evaluator
 from evolve.models import model_parameters, resolve_model
 from evolve.options import dump_config
 from evolve.prompt import Prompter, PromptSettings, ReplyFormat
+from evolve.protocols import Engine
 from evolve.reward import LazyMode, Penalties, Rewarder, RewardMode
 from evolve.run_folder import RunFolder
 from evolve.selection import BestOfN, MapElites, MapElitesSettings, RandomSelection, Selection
 from evolve.types import (
-    Engine,
     Evaluation,
     Outcome,
     Problem,

@@ -20,6 +20,7 @@ from evolve.budget import Budget, Tally, spent
 from evolve.evaluate import Evaluator
 from evolve.parse import Child, ReplyFailure, parse_reply
 from evolve.prompt import Prompter
+from evolve.protocols import Engine, Observer, Store
 from evolve.reward import Rewarder
 from evolve.selection import Selection
 from evolve.types import (
@@ -27,18 +28,15 @@ from evolve.types import (
     Completion,
     Direction,
     Draw,
-    Engine,
     Evaluation,
     Group,
     Member,
     Message,
-    Observer,
     Outcome,
     Problem,
     Program,
     Request,
     StepReport,
-    Store,
 )
 
 

@@ -15,10 +15,19 @@ from evolve.learner import Frozen
 from evolve.loop import Evolution, LoopSettings, Parts, as_member
 from evolve.parse import ReplyFailure, check_source
 from evolve.progress import Progress
+from evolve.protocols import Engine
 from evolve.report import RunResult, write_report
 from evolve.run_folder import RunFolder
 from evolve.selection import Selection
-from evolve.types import Attempt, Completion, Draw, Engine, Evaluation, FinishReason, Outcome, StepReport
+from evolve.types import (
+    Attempt,
+    Completion,
+    Draw,
+    Evaluation,
+    FinishReason,
+    Outcome,
+    StepReport,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

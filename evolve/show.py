@@ -17,8 +17,7 @@ from evolve.errors import EvolveError, InputError
 from evolve.options import load_config
 from evolve.run_folder import RunFolder, read_run
 from evolve.types import Direction, Program
-from evolve.verify import output_format
-from evolve.words import named_words
+from evolve.words import named_words, output_format
 from problems import load_problem
 
 

@@ -1,14 +1,13 @@
-"""The nouns of the system: frozen values, and the protocols of the parts that can be exchanged.
+"""The nouns of the system: frozen values.
 
 Standard library only. A score is in its problem's own unit; `Direction` says which way is better.
 """
 
 import math
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
 
 
 class Direction(StrEnum):
@@ -395,22 +394,6 @@ class StepReport:
     finished_s: float
 
 
-class Engine(Protocol):
-    """Samples completions from the policy."""
-
-    def stream(self, requests: Sequence[Request]) -> Generator[Completion, None, None]:
-        """Yield every wanted completion of `requests` once, each as soon as it has ended, in any order.
-
-        Closing the generator early abandons what is still running.
-
-        Raises:
-            EngineError: The engine is gone; what was yielded so far is good.
-        """
-
-    def close(self) -> None:
-        """Free what the engine holds; it cannot be used afterwards."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
     """What the database keeps of a run.
@@ -433,76 +416,3 @@ class RunRecord:
 
 #: The attempts at one prompt of one step, by sample: the unit of group-relative advantages.
 Group = tuple[Attempt, ...]
-
-
-class Learner(Protocol):
-    """Drives the run: it decides what happens between two steps."""
-
-    def run(self, attempt: Callable[[int], Sequence[Group]], steps: Iterable[int]) -> None:
-        """Call `attempt` once for every number that `steps` yields, in order, and learn from the groups or not."""
-
-
-class Observer(Protocol):
-    """Is told what happens in a run, from any thread; it must return at once."""
-
-    def attempted(self, attempt: Attempt, *, is_best: bool) -> None:
-        """An attempt is stored; `is_best` when its score is better than all before."""
-
-    def stepped(self, report: StepReport) -> None:
-        """A step is stored."""
-
-
-class Store(Protocol):
-    """One run's part of the database. Any thread may call any method."""
-
-    @property
-    def database_s(self) -> float:
-        """Seconds that all threads together have spent in this store."""
-
-    def insert_attempt(self, attempt: Attempt) -> None:
-        """Store an attempt; it is durable when this returns.
-
-        The seed program is the attempt with id 0 of step 0, with an empty prompt and reply. A run's steps count from 1.
-        An attempt that is stored already is left as it is, so that a resumed step may send it twice.
-        """
-
-    def finish_step(self, report: StepReport, memberships: Sequence[Membership]) -> None:
-        """Store the end of a step and the new memberships in one transaction."""
-
-    def program(self, program_id: int) -> Program:
-        """Return one program.
-
-        Raises:
-            NotFoundError: The run has no such program.
-        """
-
-    def attempt(self, attempt_id: int) -> Attempt:
-        """Return one attempt with its prompt, reply and evaluations.
-
-        Raises:
-            NotFoundError: The run has no such attempt.
-        """
-
-    def known(self, identity: str, *, before_step: int) -> int | None:
-        """Return the lowest id of the programs with this identity that were born before `before_step`."""
-
-    def last_failure(self, parent_id: int, *, before_step: int) -> Failure | None:
-        """Return how the newest child of `parent_id` that ran and failed did so, if any did."""
-
-    def attempts_of(self, step: int) -> Sequence[Attempt]:
-        """Return the stored attempts of a step, by id; after a kill these need not be made again."""
-
-    def unsettled(self, *, before_step: int) -> Sequence[Attempt]:
-        """Return the valid attempts of steps before `before_step` whose program no membership holds, by id.
-
-        They were evaluated after their step had ended, and the run ended before another took them in.
-        """
-
-    def members(self) -> Sequence[Member]:
-        """Return all valid programs of finished steps and the seed program, by id."""
-
-    def memberships(self) -> Sequence[Membership]:
-        """Return all memberships in the order in which they were stored."""
-
-    def reports(self) -> Sequence[StepReport]:
-        """Return the reports of all finished steps, in order."""

@@ -10,7 +10,7 @@ from rich.console import Console
 from evolve.compose import open_workshop
 from evolve.errors import InputError
 from evolve.types import Outcome, Problem, ProblemKind, Verdict
-from evolve.words import named_words
+from evolve.words import named_words, output_format
 from problems import load_problem, load_verifier
 
 
@@ -31,14 +31,6 @@ def verify(words: Sequence[str], console: Console) -> int:
     else:
         _print(console, problem, verdict, line)
     return 0 if verdict.valid else 1
-
-
-def output_format(named: dict[str, str]) -> str:
-    """Return the format that the words ask for: "text" or "json"."""
-    chosen = named.get("format", "text")
-    if chosen not in ("text", "json"):
-        raise InputError(f"format={chosen} is unknown: it must be text or json")
-    return chosen
 
 
 def _read(file: Path) -> str:

@@ -1,6 +1,6 @@
 """The `key=value` words of the commands that take no configuration."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from evolve.errors import ConfigError
 
@@ -34,3 +34,11 @@ def named_words(
         if key not in named:
             raise ConfigError(f"{key} is missing: add {key}=...")
     return named, others
+
+
+def output_format(named: Mapping[str, str]) -> str:
+    """Return the format that the words ask for: "text" or "json"."""
+    chosen = named.get("format", "text")
+    if chosen not in ("text", "json"):
+        raise ConfigError(f"format={chosen} is unknown: it must be text or json")
+    return chosen

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 from evolve.engine import estimated_prompt_tokens, estimated_tokens
@@ -32,7 +32,7 @@ class ScriptedEngine:
         self._latency_s = latency_s
         self._sleep = sleep
 
-    def stream(self, requests: Sequence[Request]) -> Iterator[Completion]:
+    def stream(self, requests: Sequence[Request]) -> Generator[Completion, None, None]:
         """Yield the wanted completions, in the order of the requests, `latency_s` after the first is asked for."""
         if self._latency_s and any(request.samples for request in requests):
             self._sleep(self._latency_s)

@@ -11,7 +11,7 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
 
@@ -120,7 +120,7 @@ class ServerEngine:
         self._thread = threading.Thread(target=self._loop.run_forever, name="server-engine", daemon=True)
         self._thread.start()
 
-    def stream(self, requests: Sequence[Request]) -> Iterator[Completion]:
+    def stream(self, requests: Sequence[Request]) -> Generator[Completion, None, None]:
         """Yield every wanted completion once, each as soon as its answer is there.
 
         Raises:

@@ -12,7 +12,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,7 +102,7 @@ class VllmEngine:
                 f"vLLM cannot start with {model}: {_one_line(error)}; see the options engine.* and the model"
             ) from error
 
-    def stream(self, requests: Sequence[Request]) -> Iterator[Completion]:
+    def stream(self, requests: Sequence[Request]) -> Generator[Completion, None, None]:
         """Yield every wanted completion once, each as soon as it has ended.
 
         When the iterator is closed early, the rest is aborted and the engine idle again before that returns.

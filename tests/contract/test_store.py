@@ -356,6 +356,24 @@ def test_a_program_is_a_member_once_a_step_takes_it_in(run: RunStore) -> None:
     ]
 
 
+def test_an_attempt_is_unsettled_while_no_step_has_taken_its_program_in(run: RunStore) -> None:
+    """Only valid ones of earlier steps, and none whose twin is a member: a population holds one of them."""
+    run.insert_attempt(valid(1, 2.0))
+    run.insert_attempt(valid(2, 2.0, identity="tree 1"))
+    run.insert_attempt(child(3, Outcome.CRASHED, None))
+    run.insert_attempt(attempt(4))
+    run.finish_step(report(1), [member_of(1)])
+    late, later = valid(6, 2.0), valid(5, 2.0)
+    for stored in (late, later, valid(9, 2.0, step=2)):
+        run.insert_attempt(stored)
+
+    assert run.unsettled(before_step=1) == []
+    assert run.unsettled(before_step=2) == [later, late]
+
+    run.finish_step(report(2), [member_of(5, step=2), member_of(6, step=2), member_of(9, step=2)])
+    assert run.unsettled(before_step=3) == []
+
+
 def test_memberships_come_in_the_order_of_storing(run: RunStore) -> None:
     """Not by program, island or step: selection replays them."""
     for number in (1, 2, 3):
@@ -482,6 +500,9 @@ def test_runs_do_not_see_one_another(database: Database) -> None:
     assert one.memberships() == two.memberships() == [member_of(0, step=0)]
     assert [program.score for program in one.lineage(1)] == [1.0, 5.0]
     assert [stored.outcome for stored in one.attempts_of(1)] == [Outcome.VALID]
+    two.insert_attempt(valid(3, 5.0, identity="tree 1"))
+    one.finish_step(report(1), [member_of(1)])
+    assert [stored.id for stored in two.unsettled(before_step=2)] == [3]
 
 
 def test_a_run_is_found_again_by_id_and_by_folder(url: str) -> None:

@@ -101,7 +101,7 @@ def test_verify_judges_a_construction_exactly(evolve, tmp_path):
     disks = [[(i % 6 + 0.5) / 6, (i // 6 + 0.5) / 6, 1 / 16] for i in range(26)]
     good, bad = tmp_path / "good.json", tmp_path / "bad.json"
     good.write_text(json.dumps(disks), encoding="utf-8")
-    disks[3][2] = 1 / 6 - 1 / 16 + 1e-12
+    disks[8][2] = 1 / 6 - 1 / 16 + 1e-12
     bad.write_text(json.dumps(disks), encoding="utf-8")
 
     valid = evolve("verify", "problem=circle_packing", f"file={good}", "format=json")
