@@ -1,4 +1,4 @@
-"""One run's part of the database, as the search uses it: the `Store` protocol of `evolve.types`."""
+"""One run's part of the database, as the search uses it: the `Store` protocol of `evolve.protocols`."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -159,12 +159,10 @@ class RunStore(RunReports):
         A program whose twin, of the same identity, has a membership is settled too: a population holds one of them.
         """
         twin = aliased(ProgramRow)
-        settled = exists().where(
-            twin.run_id == ProgramRow.run_id,
-            twin.identity == ProgramRow.identity,
-            MembershipRow.run_id == twin.run_id,
-            MembershipRow.program_id == twin.id,
-        )
+        # One inside the other, so that the few twins are looked up before their memberships: joined, SQLite starts
+        # from all memberships, for each program anew.
+        has_membership = exists().where(MembershipRow.run_id == twin.run_id, MembershipRow.program_id == twin.id)
+        settled = exists().where(twin.run_id == ProgramRow.run_id, twin.identity == ProgramRow.identity, has_membership)
         ids = select(ProgramRow.id).where(
             ProgramRow.run_id == self.record.id,
             ProgramRow.step < before_step,

@@ -8,18 +8,17 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import math
-import multiprocessing
 import os
 import resource
 import signal
-import tempfile
+import socket
 from pathlib import Path
 from typing import Final, NoReturn
 
-from sandbox import harness, landlock, linux, namespaces, root, seccomp
+from sandbox import harness, landlock, linux, namespaces, root, seccomp, wire
 from sandbox.types import Limits, Tier
 from sandbox.walls import Walls
-from sandbox.wire import Order
+from sandbox.wire import Descriptors, Order
 
 #: Where the write end of the pipe to the warden lies until the walls are up.
 _GATE: Final = 4
@@ -29,17 +28,18 @@ _QUEUED_SIGNALS: Final = 256
 _ALL_DESCRIPTORS: Final = (1 << 31) - 1
 
 
-def become(
-    order: Order, walls: Walls, *, descriptors: tuple[int, int, int, int], scratch: str, source: str
-) -> NoReturn:
-    """Put up all walls around this process and run the program in it.
+#: What the gate says once all walls are up.
+READY: Final = b"+"
+
+
+def wait(orders: socket.socket, walls: Walls, *, gate: int, scratch: str) -> None:
+    """Wait for the order, put up all walls around this process, and run the program in it.
 
     Args:
-        order: What to run.
+        orders: Where the warden sends the order; nothing happens if it closes.
         walls: What holds for all programs.
-        descriptors: Channel, stdout, stderr, and the pipe that reports to the warden: "+" once the walls are up.
+        gate: Pipe to the warden; it gets `READY` once the walls are up.
         scratch: The program's own folder.
-        source: The program.
 
     Raises:
         OSError: A wall could not be built. The program has not run.
@@ -47,34 +47,40 @@ def become(
     parent = os.getppid()
     os.setsid()
     linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    if os.getppid() == parent and (taken := wire.receive_order(orders)) is not None:
+        _become(*taken, walls, gate=gate, scratch=scratch)
+
+
+def _become(order: Order, descriptors: Descriptors, walls: Walls, *, gate: int, scratch: str) -> NoReturn:
+    with open(descriptors.source, "rb") as file:
+        file.seek(0)
+        source = file.read().decode()
     _change_user(walls, walls.uid(order.slot))
     with contextlib.suppress(OSError):
         # The kernel's own memory killer shall take programs first.
         Path("/proc/self/oom_score_adj").write_text("1000")
     _restrict_files(walls, scratch)
-    _place_descriptors(descriptors)
+    _place_descriptors(descriptors, gate)
     os.chdir(scratch)
     os.umask(0o077)
     if "limits" not in walls.off:
         _limit_resources(order.limits, walls)
     if "user" not in walls.off:
         linux.drop_capabilities()
-    _prepare_interpreter(scratch)
+    if scratch != root.SCRATCH:
+        # Written, not read: the program's own environment, which is ours to make.
+        os.environ.update(HOME=scratch, TMPDIR=scratch)  # noqa: TID251
     if program := walls.filter_for(order.limits):
         seccomp.install(program, os.uname().machine)
-    os.write(_GATE, b"+")
+    os.write(_GATE, READY)
     os.close(_GATE)
     harness.run(source, entry_point=order.entry_point, seed=order.seed)
 
 
 def _change_user(walls: Walls, uid: int) -> None:
-    if "user" not in walls.off:
-        linux.drop_bounding_set()
     if walls.is_root and walls.tier is not Tier.NONE and "user" not in walls.off:
         os.setgroups([])
         os.setresgid(uid, uid, uid)
@@ -101,9 +107,10 @@ def _restrict_files(walls: Walls, scratch: str) -> None:
     landlock.restrict(readable=readable, writable=opened, version=walls.landlock_abi)
 
 
-def _place_descriptors(descriptors: tuple[int, int, int, int]) -> None:
+def _place_descriptors(descriptors: Descriptors, gate: int) -> None:
     """Leave descriptors 0 (nothing to read), 1, 2, 3 and the gate, and close all others."""
-    channel, stdout, stderr, gate = (fcntl.fcntl(number, fcntl.F_DUPFD, 16) for number in descriptors)
+    given = (descriptors.channel, descriptors.stdout, descriptors.stderr, gate)
+    channel, stdout, stderr, gate = (fcntl.fcntl(number, fcntl.F_DUPFD, 16) for number in given)
     nothing = fcntl.fcntl(os.open(os.devnull, os.O_RDONLY), fcntl.F_DUPFD, 16)
     for target, opened in enumerate((nothing, stdout, stderr, channel)):
         os.dup2(opened, target)
@@ -134,11 +141,3 @@ def _limit_resources(limits: Limits, walls: Walls) -> None:
         if ceiling != resource.RLIM_INFINITY:
             soft, hard = min(soft, ceiling), min(hard, ceiling)
         resource.setrlimit(kind, (soft, hard))
-
-
-def _prepare_interpreter(scratch: str) -> None:
-    # Written, not read: the program's own environment, which is ours to make.
-    os.environ.update(HOME=scratch, TMPDIR=scratch)  # noqa: TID251
-    tempfile.tempdir = None
-    # The default from Python 3.14 on, forkserver, needs a socket on a path, which is not allowed.
-    multiprocessing.set_start_method("fork", force=True)

@@ -62,12 +62,12 @@ class Evaluation:
                 writers.append(writer)
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             stack.callback(ours.close)
-            sent = [self._source(), self._channel.fileno(), *writers, theirs.fileno()]
+            sent = wire.Descriptors(self._source(), self._channel.fileno(), writers[0], writers[1], theirs.fileno())
             try:
                 self._order(zygote, sent)
             finally:
                 theirs.close()
-                for descriptor in (sent[0], *writers):
+                for descriptor in (sent.source, *writers):
                     os.close(descriptor)
             self._follow(ours, pipes)
             for reader, tail in pipes.items():
@@ -83,7 +83,7 @@ class Evaluation:
             rest = rest[os.write(descriptor, rest) :]
         return descriptor
 
-    def _order(self, zygote: ZygoteProcess, descriptors: list[int]) -> None:
+    def _order(self, zygote: ZygoteProcess, descriptors: wire.Descriptors) -> None:
         job = self._job
         order = wire.Order(entry_point=job.entry_point, seed=job.seed, slot=self._slot, limits=job.limits)
         try:
@@ -139,8 +139,8 @@ class Evaluation:
 
     def _result(self, tier: Tier, stdout: bytes, stderr: bytes) -> Result:
         ended = self._ended
-        if ended is None:
-            raise SandboxFailure("the evaluation has no end")
+        if ended is None or (ended.cause == Cause.CANCELLED and not self._flooded):
+            raise SandboxFailure("the sandbox was closed while the program ran")
         feedback = clean(stderr[-FEEDBACK_BYTES:])
         ending, detail = decide(ended, job=self._job, flooded=self._flooded, last_line=_last_line(feedback))
         usage = Usage(

@@ -79,7 +79,8 @@ class Runner:
 
     def __init__(self, zygote: ZygoteProcess, blueprint: Blueprint, report: Report) -> None:
         self._report = report
-        self._blueprint = blueprint
+        #: What each of its zygotes is made from.
+        self.blueprint: Final = blueprint
         self._slots = Slots(leased=os.geteuid() == 0 and Tier.NONE < blueprint.tier < Tier.FULL)
         self._lock = threading.Lock()
         self._zygote: ZygoteProcess | None = zygote
@@ -90,6 +91,17 @@ class Runner:
     def report(self) -> Report:
         """What protects this machine."""
         return self._report
+
+    @property
+    def zygote(self) -> ZygoteProcess:
+        """The current zygote.
+
+        Raises:
+            SandboxFailure: There is none, because the last one was lost or the sandbox is closed.
+        """
+        if self._zygote is None:
+            raise SandboxFailure("there is no zygote")
+        return self._zygote
 
     def prove(self) -> None:
         """Try the walls, and put into the report what stopped each canary.
@@ -144,7 +156,7 @@ class Runner:
                 raise SandboxFailure("the sandbox is closed")
             if self._zygote is None or self._zygote.runs >= RUNS_PER_ZYGOTE:
                 # Callers that come meanwhile wait here, for there is nothing to run on.
-                self._zygote = ZygoteProcess(self._blueprint)
+                self._zygote = ZygoteProcess(self.blueprint)
             zygote = self._zygote
             zygote.runs += 1
             self._users[zygote] = self._users.get(zygote, 0) + 1

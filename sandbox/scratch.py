@@ -8,16 +8,13 @@ import shutil
 import tempfile
 
 
-def create(parent: str, *, owner: int) -> str:
-    """Return a new folder in `parent` that only user `owner` may enter.
+def create(parent: str) -> str:
+    """Return a new folder in `parent` that only its owner may enter.
 
     Raises:
         OSError: It cannot be created.
     """
-    folder = tempfile.mkdtemp(dir=parent, prefix="run-")
-    if owner != os.geteuid():
-        os.chown(folder, owner, owner)
-    return folder
+    return tempfile.mkdtemp(dir=parent, prefix="run-")
 
 
 def remove(folder: str) -> None:

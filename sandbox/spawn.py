@@ -90,10 +90,10 @@ class ZygoteProcess:
             LayerMissing: The machine lacks a layer.
             SandboxFailure: It died, or did not answer in time.
         """
+        packages = package_folders(blueprint.preload)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control = ours
-        self._scratch = tempfile.mkdtemp(prefix="sandbox-") if blueprint.tier is not Tier.FULL else ""
-        packages = package_folders(blueprint.preload)
+        self.scratch = tempfile.mkdtemp(prefix="sandbox-") if blueprint.tier is not Tier.FULL else ""
         setup = wire.Setup(
             tier=blueprint.tier,
             is_root=os.geteuid() == 0,
@@ -103,12 +103,12 @@ class ZygoteProcess:
             control=theirs.fileno(),
             controller=os.getpid(),
             slots=SLOTS,
-            scratch=self._scratch,
+            scratch=self.scratch,
             landlock_abi=blueprint.landlock_abi,
             off=blueprint.off,
         )
-        if self._scratch:
-            os.chmod(self._scratch, 0o711)
+        if self.scratch:
+            os.chmod(self.scratch, 0o711)
         folder = os.path.dirname(os.path.abspath(__file__))
         self._log = os.memfd_create("zygote-stderr")
         command = [_interpreter(), "-I", "-S", "-c", _BOOTSTRAP, folder, setup.to_json(), *packages]
@@ -136,14 +136,14 @@ class ZygoteProcess:
         """Process id of the zygote, in tier full of the process that waits for it."""
         return self._process.pid
 
-    def order(self, order: wire.Order, descriptors: list[int]) -> None:
+    def order(self, order: wire.Order, descriptors: wire.Descriptors) -> None:
         """Send an order with its descriptors, which the caller still has to close.
 
         Raises:
             SandboxFailure: The zygote is gone.
         """
         try:
-            socket.send_fds(self._control, [order.to_packet()], descriptors)
+            wire.send_order(self._control, order, descriptors)
         except OSError as error:
             raise SandboxFailure(f"the zygote is gone: {error}; {self.last_words()}") from error
 
@@ -157,8 +157,8 @@ class ZygoteProcess:
             self._process.wait()
         with contextlib.suppress(OSError):
             os.close(self._log)
-        if self._scratch:
-            shutil.rmtree(self._scratch, ignore_errors=True)
+        if self.scratch:
+            shutil.rmtree(self.scratch, ignore_errors=True)
 
     def _await_ready(self) -> wire.Ready:
         poll = select.poll()
@@ -183,14 +183,14 @@ def package_folders(preload: tuple[str, ...]) -> tuple[str, ...]:
     """Return the folders that hold the top-level packages of `preload`, in order and without repeats.
 
     Raises:
-        SandboxFailure: One is not installed.
+        LayerMissing: One is not installed.
     """
     folders: list[str] = []
     for name in preload:
         top = name.partition(".")[0]
         spec = importlib.util.find_spec(top)
         if spec is None or spec.origin is None:
-            raise SandboxFailure(f"the module {top!r} that programs need is not installed")
+            raise LayerMissing("preloaded modules", f"{top!r} is not installed")
         where = os.path.dirname(os.path.realpath(spec.origin))
         folder = os.path.dirname(where) if spec.submodule_search_locations else where
         if folder not in folders:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -35,15 +36,20 @@ class Sample:
 class Tree:
     """Watches one tree of processes."""
 
-    def __init__(self, pids: Callable[[], Iterable[int]], *, limit_bytes: int, shared_bytes: int) -> None:
+    def __init__(
+        self, pids: Callable[[], Iterable[int]], *, limit_bytes: int, shared_bytes: int, processes: int
+    ) -> None:
         """Watch the processes that `pids` lists.
 
         Args:
             pids: Lists the tree's processes at each call.
             limit_bytes: Memory above which the exact sum is taken.
             shared_bytes: Memory of a process that has just been forked, which it shares with the zygote.
+            processes: Number of processes above which the tree is not looked at further: counting a fork bomb must be
+                cheaper than forking.
         """
         self._pids = pids
+        self._processes = processes
         self._limit = limit_bytes
         self._shared = shared_bytes
         self._exact_not_before = 0.0
@@ -51,7 +57,9 @@ class Tree:
     def sample(self, scratch_bytes: int) -> Sample:
         """Return what the tree uses now, `scratch_bytes` of files included."""
         upper = own = tasks = 0
-        pids = list(self._pids())
+        pids = list(islice(self._pids(), self._processes + 1))
+        if len(pids) > self._processes:
+            return Sample(memory_bytes=scratch_bytes, tasks=len(pids))
         for pid in pids:
             status = _read(f"/proc/{pid}/status")
             resident = _kib(status, "RssAnon:") + _kib(status, "RssShmem:")
@@ -103,12 +111,13 @@ def children(parent: int) -> list[int]:
     return [int(pid) for thread in threads for pid in _read(f"/proc/{parent}/task/{thread}/children").split()]
 
 
-def descendants(ancestor: int) -> list[int]:
-    """Return all descendants of process `ancestor`, each after its parent."""
-    found = children(ancestor)
-    for pid in found:
-        found += children(pid)
-    return found
+def descendants(ancestor: int) -> Iterator[int]:
+    """Yield all descendants of process `ancestor`, each after its parent."""
+    pending = children(ancestor)
+    while pending:
+        pid = pending.pop(0)
+        yield pid
+        pending += children(pid)
 
 
 def tasks_of_user(uid: int) -> int:

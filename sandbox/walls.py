@@ -14,7 +14,7 @@ from sandbox.types import Limits, Tier
 
 #: Where the kernel counts a program's processes together with everything else of the user's, what other programs and
 #: wardens may need besides; the warden's own count keeps the limit there.
-_SHARED_COUNT_ROOM: Final = 512
+_SHARED_COUNT_ROOM: Final = 256
 
 
 class LayerError(Exception):

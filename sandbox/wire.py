@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import enum
 import json
+import socket
 from dataclasses import asdict, dataclass
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 from sandbox.types import Limits, Tier
 
@@ -72,7 +73,7 @@ class Setup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """Controller to zygote: run this. Six descriptors come with it, in the order of `zygote.Descriptors`."""
+    """Controller to zygote to warden to the program's process: run this. `Descriptors` come with it."""
 
     entry_point: str
     seed: int
@@ -88,6 +89,39 @@ class Order:
         """Return what `to_packet` wrote."""
         fields: dict[str, Any] = json.loads(packet)
         return cls(**{**fields, "limits": Limits(**fields["limits"])})
+
+
+class Descriptors(NamedTuple):
+    """What comes along with an order, in this order.
+
+    Attributes:
+        source: Memory file with the program's text.
+        channel: The program's end of the channel to its verifier.
+        stdout: Write end of a pipe.
+        stderr: Write end of a pipe.
+        control: Socket to the controller; when it closes, the evaluation is to end.
+    """
+
+    source: int
+    channel: int
+    stdout: int
+    stderr: int
+    control: int
+
+
+def send_order(sock: socket.socket, order: Order, descriptors: Descriptors) -> None:
+    """Send an order and its descriptors, which the caller still has to close.
+
+    Raises:
+        OSError: The peer is gone.
+    """
+    socket.send_fds(sock, [order.to_packet()], list(descriptors))
+
+
+def receive_order(sock: socket.socket) -> tuple[Order, Descriptors] | None:
+    """Return the next order and its descriptors, or nothing if the peer has closed."""
+    packet, descriptors, _, _ = socket.recv_fds(sock, PACKET_BYTES, len(Descriptors._fields))
+    return (Order.from_packet(packet), Descriptors(*descriptors)) if packet else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

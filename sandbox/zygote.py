@@ -10,6 +10,8 @@ import contextlib
 import gc
 import importlib
 import io
+import math
+import multiprocessing
 import os
 import select
 import signal
@@ -29,7 +31,6 @@ _GRACE_S: Final = 15.0
 #: What wardens get to end their trees when the zygote has to end; the controller waits a little longer.
 _FAREWELL_S: Final = 4.0
 _PIVOT_ROOT: Final = {"x86_64": 155, "aarch64": 41}
-_DESCRIPTORS: Final = 5
 
 
 def main(argument: str) -> NoReturn:
@@ -43,6 +44,8 @@ def main(argument: str) -> NoReturn:
         if setup.tier is Tier.FULL:
             _enter_namespaces(setup, controller)
         linux.prctl(linux.PR_SET_DUMPABLE, 0)
+        if "user" not in setup.off:
+            linux.drop_bounding_set()
         _preload(setup)
         walls = plan(setup)
     except LayerError as error:
@@ -95,6 +98,8 @@ def _preload(setup: wire.Setup) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # What a program printed before it was ended shall not be lost.
         sys.stdout.reconfigure(line_buffering=True)
+    # The default from Python 3.14 on, forkserver, needs a socket on a path, which is not allowed.
+    multiprocessing.set_start_method("fork")
     for name in setup.preload:
         try:
             importlib.import_module(name)
@@ -108,16 +113,18 @@ def _preload(setup: wire.Setup) -> None:
     gc.freeze()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class _Warden:
-    """One evaluation under way, as far as the zygote is concerned."""
+    """One warden, waiting for its order or at work."""
 
     pid: int
-    latest_end: float
+    pidfd: int
+    orders: socket.socket
+    latest_end: float = math.inf
 
 
 class _Zygote:
-    """Takes orders, forks wardens, and waits for them."""
+    """Forks wardens ahead, hands orders to them, and waits for their ends."""
 
     def __init__(self, setup: wire.Setup, walls: Walls, control: socket.socket, controller: int) -> None:
         self._setup = setup
@@ -128,6 +135,7 @@ class _Zygote:
         self._life_r, self._life_w = os.pipe()
         self._pid_namespaces = namespaces.PidNamespaces()
         self._wardens: dict[int, _Warden] = {}
+        self._spare: _Warden | None = None
         if self._walls.tier is not Tier.FULL:
             linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
         self._poll = select.poll()
@@ -137,6 +145,10 @@ class _Zygote:
     def serve(self) -> None:
         """Serve until the controller closes its socket or ends."""
         while True:
+            if self._spare is None:
+                with contextlib.suppress(OSError):
+                    # No room for one more process now; the next order will tell.
+                    self._spare = self._fork()
             ready = [descriptor for descriptor, _ in self._poll.poll(self._patience_ms())]
             self._end_overdue()
             for descriptor in ready:
@@ -147,44 +159,60 @@ class _Zygote:
                     return
 
     def _take_order(self) -> bool:
-        """Start what the controller ordered, and return whether it can order more."""
-        packet, descriptors, _, _ = socket.recv_fds(self._control, wire.PACKET_BYTES, _DESCRIPTORS)
-        if packet:
-            self._start(wire.Order.from_packet(packet), warden.Descriptors(*descriptors))
-        return bool(packet)
-
-    def _start(self, order: wire.Order, descriptors: warden.Descriptors) -> None:
+        """Have a warden carry out what the controller orders, and return whether it can order more."""
+        taken = wire.receive_order(self._control)
+        if taken is None:
+            return False
+        order, descriptors = taken
         try:
-            pid = self._pid_namespaces.fork() if self._walls.tier is Tier.FULL else os.fork()
+            warden, self._spare = self._spare or self._fork(), None
+            wire.send_order(warden.orders, order, descriptors)
+            warden.orders.close()
+            warden.latest_end = time.monotonic() + order.limits.wall_s + _GRACE_S
         except OSError as error:
-            with socket.socket(fileno=descriptors.control) as control:
+            control = socket.socket(fileno=os.dup(descriptors.control))
+            with control, contextlib.suppress(OSError):
                 control.send(wire.pack(wire.Failed(detail=f"the zygote cannot fork: {error}")))
-            for descriptor in (descriptors.source, descriptors.channel, descriptors.stdout, descriptors.stderr):
+        finally:
+            for descriptor in descriptors:
                 os.close(descriptor)
-            return
+        return True
+
+    def _fork(self) -> _Warden:
+        """Return a new warden.
+
+        Raises:
+            OSError: There is no room for one more process.
+        """
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        pid = self._pid_namespaces.fork() if self._walls.tier is Tier.FULL else os.fork()
         if pid == 0:
             with EndsProcess():
+                ours.close()
                 self._close_inherited()
-                parent = self._setup.scratch
-                warden.watch(order, self._walls, descriptors, life=self._life_r, scratch_parent=parent)
-        for descriptor in (descriptors.source, descriptors.channel, descriptors.stdout, descriptors.stderr):
-            os.close(descriptor)
-        os.close(descriptors.control)
-        pidfd = os.pidfd_open(pid)
-        self._wardens[pidfd] = _Warden(pid=pid, latest_end=time.monotonic() + order.limits.wall_s + _GRACE_S)
-        self._poll.register(pidfd, select.POLLIN)
+                warden.serve(theirs, self._walls, life=self._life_r, scratch_parent=self._setup.scratch)
+        theirs.close()
+        forked = _Warden(pid=pid, pidfd=os.pidfd_open(pid), orders=ours)
+        self._wardens[forked.pidfd] = forked
+        self._poll.register(forked.pidfd, select.POLLIN)
+        return forked
 
     def _close_inherited(self) -> None:
         """In a new warden: let go of the zygote's own socket and pipe, and of the other wardens."""
         self._control.close()
         os.close(self._life_w)
-        for pidfd in self._wardens:
-            os.close(pidfd)
+        for each in self._wardens.values():
+            os.close(each.pidfd)
+            each.orders.close()
 
     def _bury(self, pidfd: int) -> None:
         self._poll.unregister(pidfd)
         os.close(pidfd)
-        _, status = os.waitpid(self._wardens.pop(pidfd).pid, 0)
+        buried = self._wardens.pop(pidfd)
+        buried.orders.close()
+        if buried is self._spare:
+            self._spare = None
+        _, status = os.waitpid(buried.pid, 0)
         if status and self._walls.tier is not Tier.FULL:
             self._end_orphans()
 
@@ -212,9 +240,8 @@ class _Zygote:
             scratch.remove(self._setup.scratch)
 
     def _patience_ms(self) -> float | None:
-        if not self._wardens:
-            return None
-        return 1000 * max(0.0, min(each.latest_end for each in self._wardens.values()) - time.monotonic())
+        first = min((each.latest_end for each in self._wardens.values()), default=math.inf)
+        return None if first == math.inf else 1000 * max(0.0, first - time.monotonic())
 
     def _end_overdue(self) -> None:
         now = time.monotonic()

@@ -1,7 +1,7 @@
 """Step 3: the engines that sample completions, one file each, and what they share.
 
-Each is an `evolve.protocols.Engine`. Import the one that is wanted: `evolve.engine.vllm` needs a local vLLM, the others do
-not.
+Each is an `evolve.protocols.Engine`. Import the one that is wanted: `evolve.engine.vllm` needs a local vLLM, the
+others do not.
 """
 
 import math

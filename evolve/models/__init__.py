@@ -89,7 +89,7 @@ def _shapes(file: Path) -> list[list[int]]:
     """Return the shapes in one file: its header is JSON behind its own length, 8 bytes, little-endian."""
     with file.open("rb") as opened:
         (length,) = struct.unpack("<Q", opened.read(8))
-        if length > file.stat().st_size:
+        if 8 + length > file.stat().st_size:
             raise ValueError(f"{file.name} is no safetensors file, or cut")
         header = json.loads(opened.read(length))
     return [entry["shape"] for key, entry in header.items() if key != "__metadata__"]

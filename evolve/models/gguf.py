@@ -62,16 +62,17 @@ def convert_gguf(file: Path, folder: Path, notify: Callable[[str], None]) -> Non
         if opened.read(len(_MAGIC)) != _MAGIC:
             raise ModelError(f"{file} is no GGUF file: it does not begin with {_MAGIC.decode()}; give one that does")
     try:
+        reader = _TensorReader(file)  # first, for a damaged file is found out here at once
         # Parsing the vocabulary takes as long as the weights, in Python: on two cores both go on at once.
         with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as second_core:
             tokenizer = second_core.submit(_save_tokenizer, file, folder)
-            eos = _save_weights(file, folder, notify)
+            eos = _save_weights(file, reader, folder, notify)
             notify("waiting for the tokenizer")
             tokenizer.result()
         _mend_tokenizer(folder, eos)
     except SafetensorError as error:
         raise OSError(f"{folder} cannot be written: {error}") from error
-    except (ValueError, LookupError, NotImplementedError, AttributeError, struct.error) as error:
+    except (ValueError, TypeError, LookupError, NotImplementedError, AttributeError, struct.error) as error:
         words = " ".join(str(error).split())[:300]
         raise ModelError(
             f"{file} cannot be read as a language model ({type(error).__name__}: {words}); "
@@ -92,11 +93,10 @@ def _mend_tokenizer(folder: Path, eos: int | None) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def _save_weights(file: Path, folder: Path, notify: Callable[[str], None]) -> int | None:
+def _save_weights(file: Path, reader: GGUFReader, folder: Path, notify: Callable[[str], None]) -> int | None:
     """Write all but the tokenizer; return the id of the end-of-sequence token."""
     notify("reading the file's header")
     config = AutoConfig.from_pretrained(file.parent, gguf_file=file.name)
-    reader = _TensorReader(file)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
     model.config.architectures = [type(model).__name__]

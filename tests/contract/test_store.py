@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from database import Database, RunStore, open_database
 from evolve.errors import NotFoundError, RunFolderError, StoreError
+from evolve.protocols import Store
 from evolve.types import (
     Attempt,
     Completion,
@@ -28,7 +29,6 @@ from evolve.types import (
     Message,
     Outcome,
     StepReport,
-    Store,
 )
 
 #: Each makes the URL of a fresh, empty database.
