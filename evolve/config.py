@@ -175,17 +175,20 @@ class RolloutConfig:
     Attributes:
         parents: Groups of a step.
         samples: Completions of a group.
-        tail_s: How long a step waits, once no evaluation waits for a worker, for the slow ones that are running; what
-            is not done by then counts in the next step, so that the model need not wait for it.
+        late: The share of a step's evaluations that may be unfinished when the next step begins; they go on beside its
+            generation and count in a later step. 0 waits for all, which makes a run with recorded completions
+            reproducible.
     """
 
     parents: int = 8
     samples: int = 8
-    tail_s: float = 5.0
+    late: float = 0.5
 
     def __post_init__(self) -> None:
         _at_least("rollout.parents", self.parents, 1)
         _at_least("rollout.samples", self.samples, 1)
+        if not 0 <= self.late <= 1:
+            raise ConfigError(f"rollout.late={self.late} is no share: it must be from 0 to 1")
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
 from evolve.budget import Budget, Tally, spent
@@ -48,15 +48,14 @@ class LoopSettings:
         parents: Groups of a step, B.
         samples: Completions of a group, n.
         workers: Completions that are parsed and evaluated at once.
-        tail_s: How long a step waits, once no evaluation waits for a worker, for those that are running; what is not
-            done by then counts in the next step.
+        late: The share of a step's evaluations that may be unfinished when the next step begins.
         seed: Of the run.
     """
 
     parents: int
     samples: int
     workers: int
-    tail_s: float
+    late: float
     seed: int
 
 
@@ -243,16 +242,18 @@ class Evolution:
         return first, evaluator.evaluate(source, seed=seed + 1)
 
     def _harvest(self, futures: Sequence[Future[Attempt | None]]) -> list[Attempt]:
-        """Wait for the evaluations of this step and of earlier stragglers; what is still running counts next time.
+        """Wait for the evaluations of this step and of earlier stragglers until few enough are left; those count later.
 
-        None is left waiting for a worker, or steps that are decoded faster than evaluated would pile up without end.
+        What is left goes on beside the next step's generation, so that the model need not wait for slow programs; it is
+        bounded, or steps that are decoded faster than evaluated would pile up without end.
         """
         everything = [*self._late, *futures]
-        queued = len(everything) - self._settings.workers
-        for _, _ in zip(range(queued), as_completed(everything), strict=False):
+        excess = len(everything) - int(self._settings.late * self._settings.parents * self._settings.samples)
+        for _, _ in zip(range(excess), as_completed(everything), strict=False):
             pass
-        done, late = wait(everything, timeout=self._settings.tail_s)
-        self._late = list(late)
+        done, self._late = [], []
+        for future in everything:  # each is asked once, for it may end between two questions
+            (done if future.done() else self._late).append(future)
         attempts = [future.result() for future in done]
         return [attempt for attempt in attempts if attempt is not None]
 

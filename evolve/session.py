@@ -149,7 +149,7 @@ class Session:
                 parents=rollout.parents,
                 samples=rollout.samples,
                 workers=self.workshop.workers,
-                tail_s=rollout.tail_s,
+                late=rollout.late,
                 seed=self.config.run.seed,
             ),
             budget,

@@ -21,6 +21,7 @@ def trivial(replies: Path, run: Path, *words: str) -> list[str]:
         "engine=scripted",
         f"engine.file={replies}",
         "sandbox.require=none",
+        "rollout.late=0",
         f"run.dir={run}",
         *words,
     ]

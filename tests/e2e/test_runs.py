@@ -273,7 +273,7 @@ def test_stragglers_count_in_a_later_step(evolve, replies, tmp_path):
     """A step does not wait for a slow program, which enters the population later, at the latest after a resume."""
     run = tmp_path / "run"
     file = replies([program(1), program(99, sleep_s=2.0), program(2), program(3), program(4), program(5)])
-    words = ("rollout.parents=1", "rollout.samples=2", "rollout.tail_s=0.1", "budget.steps=2", "sandbox.workers=2")
+    words = ("rollout.parents=1", "rollout.samples=2", "rollout.late=0.5", "budget.steps=2", "sandbox.workers=2")
     assert evolve(*trivial(file, run, *words)).returncode == 0
     with sqlite3.connect(run / "evolve.db") as connection:
         first = connection.execute("select stragglers from steps where step = 1").fetchone()[0]
