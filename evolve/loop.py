@@ -251,7 +251,8 @@ class Evolution:
         excess = len(everything) - int(self._settings.late * self._settings.parents * self._settings.samples)
         for _, _ in zip(range(excess), as_completed(everything), strict=False):
             pass
-        done, self._late = [], []
+        done: list[Future[Attempt | None]] = []
+        self._late = []
         for future in everything:  # each is asked once, for it may end between two questions
             (done if future.done() else self._late).append(future)
         attempts = [future.result() for future in done]
