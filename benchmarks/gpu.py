@@ -24,7 +24,7 @@ from evolve.session import Session, seed_population
 from evolve.types import StepReport
 
 #: Steps whose prompts the bare engine decodes again.
-BARE_STEPS = 4
+BARE_STEPS = 3
 
 
 def bare_rate(engine: VllmEngine, store: RunStore, steps: list[int], samples: int) -> list[dict[str, float]]:
@@ -71,11 +71,10 @@ def figures(store: RunStore, session: Session, bare: list[dict[str, float]], ela
     reports = list(store.reports()[1:])
     result = session.result("")
     whole = sum(report.generate_s + report.tail_s for report in reports)
-    evaluations = [evaluation for program in range(1) for evaluation in store.evaluations(program)]
     bare_tokens = sum(row["tokens"] for row in bare) / sum(row["seconds"] for row in bare) if bare else None
     generation = rate(reports, with_tail=False)
     return {
-        "seed_program_wall_s": evaluations[0].wall_s,
+        "seed_program_wall_s": store.evaluations(0)[0].wall_s,
         "steps": len(reports),
         "completions": store.attempts_made(),
         "seconds_of_all_steps": whole,
@@ -106,6 +105,12 @@ def figures(store: RunStore, session: Session, bare: list[dict[str, float]], ela
         ],
         "bare": bare,
     }
+
+
+def keep(row: dict[str, Any], report: Path, out: Path) -> None:
+    """Write the figures and the report; what is written survives a time limit during the rest."""
+    (out / "figures.json").write_text(json.dumps(row, indent=1), encoding="utf-8")
+    shutil.copytree(report, out / "report", dirs_exist_ok=True)
 
 
 def main() -> None:
@@ -155,11 +160,12 @@ def main() -> None:
         console.print(f"{ended.reason}; best {ended.best!r}")
         steps = [report.step for report in store.reports()[1:]]
         chosen = steps[:: max(1, len(steps) // BARE_STEPS)][:BARE_STEPS]
+        keep(figures(store, session, [], elapsed), folder.report, out)
+        # vLLM runs in the engine's own thread, so the bare calls are made there too.
         bare = engine._thread.submit(bare_rate, engine, store, chosen, config.rollout.samples).result()
         row = figures(store, session, bare, elapsed)
+        keep(row, folder.report, out)
         engine.close()
-    (out / "figures.json").write_text(json.dumps(row, indent=1), encoding="utf-8")
-    shutil.copytree(folder.report, out / "report", dirs_exist_ok=True)
     for name, value in row.items():
         if name not in ("each_step", "best_against_time"):
             console.print(f"{name}: {value}", highlight=False)

@@ -24,12 +24,12 @@ def test_every_test_states_its_claim():
 
 
 def test_no_file_holds_too_much():
-    """A module that outgrows some 400 lines holds two ideas."""
+    """A module that outgrows some 420 lines holds two ideas."""
     long = {
         str(file.relative_to(ROOT)): count
         for room in ROOMS
         for file in (ROOT / room).rglob("*.py")
-        if (count := len(file.read_text(encoding="utf-8").splitlines())) > 400
+        if (count := len(file.read_text(encoding="utf-8").splitlines())) > 420
     }
 
     assert long == {}

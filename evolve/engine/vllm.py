@@ -205,7 +205,7 @@ def _set_environment() -> None:
     variables = {
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine in this process, see above
         "VLLM_NO_USAGE_STATS": "1",
-        "VLLM_LOGGING_LEVEL": "WARNING",
+        "VLLM_LOGGING_LEVEL": "ERROR",  # what matters is raised; the rest buries our own lines
     }
     if importlib.util.find_spec("flashinfer") is None:
         variables["VLLM_USE_FLASHINFER_SAMPLER"] = "0"  # else 0.25 fails at the first sample

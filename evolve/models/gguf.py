@@ -7,8 +7,8 @@ and tokenizer come from transformers' own GGUF tables. Import this module only w
 
 import json
 import struct
+import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,6 +25,8 @@ from transformers.modeling_gguf_pytorch_utils import TENSOR_PROCESSORS, TensorPr
 from evolve.errors import ModelError
 
 _MAGIC = b"GGUF"
+#: What gguf and transformers raise over a file that they cannot make sense of.
+_UNREADABLE = (ValueError, TypeError, LookupError, NotImplementedError, AttributeError, struct.error)
 #: A shard is closed when it has reached this size, in bytes.
 _SHARD_BYTES = 512 * 2**20
 #: Elements that are dequantised at once: few enough to stay in a core's cache, many enough to make numpy's calls cheap.
@@ -63,21 +65,35 @@ def convert_gguf(file: Path, folder: Path, notify: Callable[[str], None]) -> Non
             raise ModelError(f"{file} is no GGUF file: it does not begin with {_MAGIC.decode()}; give one that does")
     try:
         reader = _TensorReader(file)  # first, for a damaged file is found out here at once
-        # Parsing the vocabulary takes as long as the weights, in Python: on two cores both go on at once.
-        with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as second_core:
-            tokenizer = second_core.submit(_save_tokenizer, file, folder)
+        # Parsing the vocabulary takes as long as the weights, in Python: on two cores both go on at once. A plain
+        # process, not a pool: when this one is killed, it ends by itself.
+        second = get_context("spawn").Process(target=_try_tokenizer, args=(file, folder), daemon=True)
+        second.start()
+        try:
             eos = _save_weights(file, reader, folder, notify)
             notify("waiting for the tokenizer")
-            tokenizer.result()
+            second.join()
+        finally:
+            second.kill()
+            second.join()
+        if second.exitcode:
+            _save_tokenizer(file, folder)  # once more, to see the error
         _mend_tokenizer(folder, eos)
     except SafetensorError as error:
         raise OSError(f"{folder} cannot be written: {error}") from error
-    except (ValueError, TypeError, LookupError, NotImplementedError, AttributeError, struct.error) as error:
+    except _UNREADABLE as error:
         words = " ".join(str(error).split())[:300]
         raise ModelError(
             f"{file} cannot be read as a language model ({type(error).__name__}: {words}); "
             "see that it is complete, or give the model's Hugging Face folder"
         ) from error
+
+
+def _try_tokenizer(file: Path, folder: Path) -> None:
+    try:
+        _save_tokenizer(file, folder)
+    except _UNREADABLE:
+        sys.exit(1)
 
 
 def _save_tokenizer(file: Path, folder: Path) -> None:

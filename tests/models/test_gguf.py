@@ -217,9 +217,9 @@ def test_a_kill_in_the_middle_leaves_no_half_model(tiny, tmp_path):
     file = tmp_path / "killed.py"
     file.write_text(script, encoding="utf-8")
     environment = os.environ | {"PYTHONPATH": os.getcwd()}  # noqa: TID251, PTH109
-    killed = subprocess.run([sys.executable, file, tiny, cache], env=environment, capture_output=True, check=False)
+    killed = subprocess.run([sys.executable, file, tiny, cache], env=environment, check=False)
 
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    assert killed.returncode == -signal.SIGKILL
     left = {path.name for path in (cache / "models").iterdir()}
     assert len(left) == 2
     assert not any(name.endswith("bfloat16") for name in left)
