@@ -191,10 +191,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0)
     options = parser.parse_args()
     blueprint = Blueprint(tier=Tier.from_name(options.tier), preload=PRELOAD)
-    load = os.getloadavg()[0]
-    print(
-        f"tier {options.tier}, uid {os.geteuid()}, {os.cpu_count()} processors, load {load:.1f}, Python {sys.version.split()[0]}"
-    )
+    where = f"uid {os.geteuid()}, {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}, Python {VERSION}"
+    print(f"tier {options.tier}, {where}")
     begin = time.perf_counter()
     with start(blueprint) as runner:
         print(f"open with canaries   {(time.perf_counter() - begin) * 1e3:12.1f} ms")

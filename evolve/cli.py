@@ -19,6 +19,7 @@ from evolve.compose import (
     build_selection,
     check_seed,
     create_run,
+    evaluation_workers,
     open_run_database,
     open_workshop,
     problem_of,
@@ -57,7 +58,7 @@ def run(words: Sequence[str], console: Console) -> int:
     with ExitStack() as stack:
         folder = stack.enter_context(new_run_folder(path))
         workshop = stack.enter_context(
-            open_workshop(problem, require=config.sandbox.require, workers=config.sandbox.workers)
+            open_workshop(problem, require=config.sandbox.require, workers=evaluation_workers(config))
         )
         evaluations = check_seed(workshop, seed=config.run.seed)
         model = resolve_policy(config, lambda text: console.print(text, style="dim"))
@@ -87,7 +88,7 @@ def resume(words: Sequence[str], console: Console) -> int:
         _refuse_changed_steps(load_config(text), config)
         problem = problem_of(config)
         workshop = stack.enter_context(
-            open_workshop(problem, require=config.sandbox.require, workers=config.sandbox.workers)
+            open_workshop(problem, require=config.sandbox.require, workers=evaluation_workers(config))
         )
         model = resolve_policy(config, lambda note: console.print(note, style="dim"))
         database = stack.enter_context(open_run_database(config, folder))

@@ -86,7 +86,14 @@ def _ways_out(sandbox: Sandbox) -> dict[str, str]:
         unix.bind("\0" + address)
         unix.listen()
         port = stack.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
-        targets = {"controller": str(os.getpid()), "file": str(file), "port": str(port), "address": address}
+        started = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
+        targets = {
+            "controller": str(os.getpid()),
+            "started": started,
+            "file": str(file),
+            "port": str(port),
+            "address": address,
+        }
         job = Job(source=Path(canary_program.__file__).read_text(), entry_point="attempt", seed=0, limits=_LIMITS)
         conversation = converse(sandbox, job, [[targets]])
     answer = conversation.answers[0] if conversation.answers else None

@@ -10,12 +10,14 @@ import signal
 import socket
 import time
 from collections import deque
+from dataclasses import dataclass
 from typing import Final
 
 from sandbox import wire
+from sandbox.cgroup import Group
 from sandbox.errors import SandboxFailure
 from sandbox.spawn import ZygoteProcess
-from sandbox.types import Ending, Job, Result, Tier, Usage
+from sandbox.types import Ending, Job, Limits, Result, Tier, Usage
 from sandbox.wire import Cause
 
 #: Bytes of stdout or stderr after which a program is ended.
@@ -36,10 +38,11 @@ class SetupFailure(SandboxFailure):
 class Evaluation:
     """Runs one job on one zygote."""
 
-    def __init__(self, job: Job, channel: socket.socket, *, slot: int) -> None:
+    def __init__(self, job: Job, channel: socket.socket, *, slot: int, group: Group | None) -> None:
         self._job = job
         self._channel = channel
         self._slot = slot
+        self._group = group
         self._started = False
         self._flooded = False
         self._ended: wire.Ended | None = None
@@ -62,12 +65,19 @@ class Evaluation:
                 writers.append(writer)
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             stack.callback(ours.close)
-            sent = wire.Descriptors(self._source(), self._channel.fileno(), writers[0], writers[1], theirs.fileno())
+            sent = wire.Descriptors(
+                source=self._source(),
+                channel=self._channel.fileno(),
+                stdout=writers[0],
+                stderr=writers[1],
+                control=theirs.fileno(),
+                group=self._group.open() if self._group is not None else os.open(os.devnull, os.O_WRONLY),
+            )
             try:
                 self._order(zygote, sent)
             finally:
                 theirs.close()
-                for descriptor in (sent.source, *writers):
+                for descriptor in (sent.source, sent.group, *writers):
                     os.close(descriptor)
             self._follow(ours, pipes)
             for reader, tail in pipes.items():
@@ -78,7 +88,8 @@ class Evaluation:
     def _source(self) -> int:
         """Return a memory file with the program's text: its length is bounded by no socket's buffer."""
         descriptor = os.memfd_create("program")
-        rest = memoryview(self._job.source.encode())
+        # Half a surrogate pair cannot be encoded; it cannot be compiled either.
+        rest = memoryview(self._job.source.encode(errors="replace"))
         while rest:
             rest = rest[os.write(descriptor, rest) :]
         return descriptor
@@ -120,6 +131,8 @@ class Evaluation:
         if isinstance(notice, wire.Started):
             self._started = True
             self._channel.close()
+            if self._group is not None:
+                self._group.look()
         elif isinstance(notice, wire.Ended):
             self._ended = notice
         else:
@@ -142,7 +155,13 @@ class Evaluation:
         if ended is None or (ended.cause == Cause.CANCELLED and not self._flooded):
             raise SandboxFailure("the sandbox was closed while the program ran")
         feedback = clean(stderr[-FEEDBACK_BYTES:])
-        ending, detail = decide(ended, job=self._job, flooded=self._flooded, last_line=_last_line(feedback))
+        seen = Observed(
+            ended=ended,
+            flooded=self._flooded,
+            out_of_memory=self._group is not None and self._group.ran_out_of_memory(),
+            last_line=_last_line(feedback),
+        )
+        ending, detail = decide(seen, self._job.limits)
         usage = Usage(
             wall_s=ended.wall_s,
             cpu_s=ended.cpu_s,
@@ -175,15 +194,29 @@ class _Tail:
         return b"".join(self._chunks)[-self._keep :]
 
 
-def decide(ended: wire.Ended, *, job: Job, flooded: bool, last_line: str) -> tuple[Ending, str]:
-    """Return how the program ended, and one line on it, from what the trusted side saw.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """What the trusted side saw of a program's end.
 
-    `last_line` of stderr only words the detail; it never decides.
+    Attributes:
+        ended: The warden's report.
+        flooded: Whether it was ended for its output.
+        out_of_memory: Whether the kernel killed it for its memory.
+        last_line: Last line of stderr; it only words the detail, and never decides.
     """
-    limits = job.limits
+
+    ended: wire.Ended
+    flooded: bool
+    out_of_memory: bool
+    last_line: str
+
+
+def decide(seen: Observed, limits: Limits) -> tuple[Ending, str]:
+    """Return how the program ended, and one line on it."""
+    ended = seen.ended
     code = os.waitstatus_to_exitcode(ended.status)
     number = -code if code < 0 else 0
-    if flooded:
+    if seen.flooded:
         return Ending.OUTPUT_LIMIT, f"more than {DRAIN_BYTES >> 20} MiB on stdout or stderr"
     if number == signal.SIGXFSZ:
         return Ending.OUTPUT_LIMIT, f"a file longer than {limits.file_mib} MiB"
@@ -196,7 +229,7 @@ def decide(ended: wire.Ended, *, job: Job, flooded: bool, last_line: str) -> tup
         or (number == signal.SIGKILL and ended.cpu_s >= cpu_limit_s)
     ):
         return Ending.TIMEOUT, f"processor time limit of {cpu_limit_s:g} s"
-    if ended.cause == Cause.MEMORY:
+    if ended.cause == Cause.MEMORY or seen.out_of_memory:
         return Ending.MEMORY, f"memory limit of {limits.memory_mib} MiB"
     if ended.cause == Cause.PROCESSES:
         return Ending.KILLED, f"more than {limits.processes} processes and threads"
@@ -205,8 +238,8 @@ def decide(ended: wire.Ended, *, job: Job, flooded: bool, last_line: str) -> tup
     if number:
         return Ending.KILLED, f"signal {_signal_name(number)}"
     if code:
-        hint = f" (memory limit {limits.memory_mib} MiB)" if "MemoryError" in last_line.partition(":")[0] else ""
-        return Ending.ERROR, (last_line or f"exit status {code}")[:_DETAIL_CHARACTERS] + hint
+        hint = f" (memory limit {limits.memory_mib} MiB)" if "MemoryError" in seen.last_line.partition(":")[0] else ""
+        return Ending.ERROR, (seen.last_line or f"exit status {code}")[:_DETAIL_CHARACTERS] + hint
     return Ending.FINISHED, "exit status 0"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Final
@@ -71,7 +72,7 @@ def give_up_root(slots: int) -> None:
         os.close(entered_r)
         os.close(mapped_r)
     if not mapped:
-        raise OSError(0, f"the user ids {FIRST_UID} to {FIRST_UID + slots} could not be mapped")
+        raise OSError(errno.EPERM, f"the user ids {FIRST_UID} to {FIRST_UID + slots} could not be mapped")
     os.setgroups([])
     os.setresgid(0, 0, 0)
     os.setresuid(0, 0, 0)

@@ -12,15 +12,13 @@ from types import TracebackType
 from typing import Final, Self
 
 from sandbox import canaries
+from sandbox.cgroup import Group, Groups
 from sandbox.errors import SandboxError, SandboxFailure, SandboxUnavailable
 from sandbox.evaluation import Evaluation, SetupFailure
 from sandbox.report import layers
 from sandbox.slots import Slots
 from sandbox.spawn import Blueprint, LayerMissing, ZygoteProcess
 from sandbox.types import Job, Report, Result, Tier
-
-#: Evaluations after which a zygote is replaced.
-RUNS_PER_ZYGOTE: Final = 2000
 
 
 def open_sandbox(*, require: Tier, preload: tuple[str, ...] = ("numpy", "scipy.optimize")) -> Runner:
@@ -85,6 +83,7 @@ class Runner:
         self._lock = threading.Lock()
         self._zygote: ZygoteProcess | None = zygote
         self._users: dict[ZygoteProcess, int] = {}
+        self._groups = Groups.make() if "groups" not in blueprint.off else None
         self._closed = False
 
     @property
@@ -114,6 +113,9 @@ class Runner:
         if broken := canaries.broken(seen, self._report.tier, is_root=os.geteuid() == 0):
             raise LayerMissing("canaries", f"a program could {', '.join(broken)}")
         self._report = replace(self._report, canaries=seen)
+        if self._groups is not None and self._groups.proven:
+            memory = "control group per evaluation, and tree monitor"
+            self._report = replace(self._report, layers={**self._report.layers, "memory": memory})
 
     def run(self, job: Job, channel: socket.socket) -> Result:
         """As `Sandbox.run`."""
@@ -121,7 +123,8 @@ class Runner:
             for last_try in (False, True):
                 with self._borrow() as zygote:
                     try:
-                        return Evaluation(job, channel, slot=slot).run(zygote, self._report.tier)
+                        with self._group(job) as group:
+                            return Evaluation(job, channel, slot=slot, group=group).run(zygote, self._report.tier)
                     except SetupFailure as error:
                         self._discard(zygote)
                         if last_try:
@@ -139,6 +142,8 @@ class Runner:
             self._zygote = None
         for zygote in zygotes:
             zygote.close()
+        if self._groups is not None:
+            self._groups.close()
 
     def __enter__(self) -> Self:
         return self
@@ -149,12 +154,25 @@ class Runner:
         self.close()
 
     @contextlib.contextmanager
+    def _group(self, job: Job) -> Iterator[Group | None]:
+        """Give the block a control group for one evaluation, where the kernel has them for us."""
+        if self._groups is None:
+            yield None
+            return
+        group = self._groups.group(job.limits)
+        try:
+            yield group
+            self._groups.proven = self._groups.proven or group.joined
+        finally:
+            group.remove()
+
+    @contextlib.contextmanager
     def _borrow(self) -> Iterator[ZygoteProcess]:
         """Give the block the current zygote, a new one if need be; end it after its last user once it is replaced."""
         with self._lock:
             if self._closed:
                 raise SandboxFailure("the sandbox is closed")
-            if self._zygote is None or self._zygote.runs >= RUNS_PER_ZYGOTE:
+            if self._zygote is None or self._zygote.runs >= self.blueprint.runs:
                 # Callers that come meanwhile wait here, for there is nothing to run on.
                 self._zygote = ZygoteProcess(self.blueprint)
             zygote = self._zygote

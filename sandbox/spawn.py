@@ -38,6 +38,7 @@ _CURES: Final = {
         "; allow user namespaces (sysctl kernel.unprivileged_userns_clone=1 or"
         " kernel.apparmor_restrict_unprivileged_userns=0; in a container, a seccomp profile with unshare and mount)"
     ),
+    "user ids": "; root needs CAP_SETUID and CAP_SETGID",
     "own /proc": "; in a container, run with --security-opt systempaths=unconfined",
 }
 #: Loads this package by its own folder, so that nothing beside it becomes importable for programs.
@@ -64,12 +65,14 @@ class Blueprint:
         preload: Modules to import, whose packages programs can import from.
         off: Layers to leave out, for the test that proves that each is needed.
         landlock_abi: Newest Landlock ABI to use, for the test that older kernels are served.
+        runs: Evaluations after which a zygote is replaced.
     """
 
     tier: Tier
     preload: tuple[str, ...]
     off: tuple[str, ...] = ()
     landlock_abi: int = 1 << 16
+    runs: int = 2000
 
 
 class LayerMissing(SandboxFailure):

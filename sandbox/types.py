@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -77,8 +78,8 @@ class Limits:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if value is not None and not value > 0:
-                raise ValueError(f"limit {field.name} must be positive, got {value!r}")
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"limit {field.name} must be positive and finite, got {value!r}")
 
     @property
     def cpu_budget_s(self) -> float:
@@ -129,7 +130,8 @@ class Usage:
     Attributes:
         wall_s: Seconds from the start of the program to the end of its last process.
         cpu_s: Seconds of processor time of the whole tree, user and system.
-        peak_memory_mib: Largest memory seen, as `Limits.memory_mib` counts it; sampled, except for the first process.
+        peak_memory_mib: Largest memory seen: the tree's, sampled as `Limits.memory_mib` counts it, or that of its
+            largest process by the kernel's count, which takes in libraries.
         peak_processes: Most processes and threads seen at once; sampled.
     """
 

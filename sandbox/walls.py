@@ -140,7 +140,9 @@ def _check_readable(setup: wire.Setup) -> None:
         closed_path = file.read().decode()
     if status or closed_path:
         cure = "install Python and its packages where all users may read, such as /usr/local or /opt"
-        raise LayerError("user ids", f"{closed_path or 'they'} cannot be used by a user other than root; {cure}")
+        raise LayerError(
+            "readable interpreter", f"{closed_path or 'they'} cannot be used by a user other than root; {cure}"
+        )
 
 
 def _policy(tier: Tier, is_root: bool, abi: int, pid: int, *, new_processes: bool = True) -> Policy:

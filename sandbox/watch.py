@@ -63,8 +63,10 @@ class Watch:
         cause = self._wait(begin + self._limits.wall_s, control, life)
         status = self._end_tree()
         children = resource.getrusage(resource.RUSAGE_CHILDREN)
+        # The kernel's count is exact in time, but takes in pages of files that the process has mapped.
         peak = max(self._peak_bytes, (children.ru_maxrss << 10) - self._shared_bytes)
-        if cause is Cause.EXIT and os.waitstatus_to_exitcode(status) != 0 and peak > self._memory_bytes:
+        failed = cause is Cause.EXIT and os.waitstatus_to_exitcode(status) != 0
+        if failed and peak > self._memory_bytes and self._peak_bytes > self._memory_bytes // 2:
             # It met RLIMIT_DATA between two samples.
             cause = Cause.MEMORY
         return wire.Ended(

@@ -100,6 +100,7 @@ class Descriptors(NamedTuple):
         stdout: Write end of a pipe.
         stderr: Write end of a pipe.
         control: Socket to the controller; when it closes, the evaluation is to end.
+        group: File that a process joins the evaluation's control group by; /dev/null if it has none.
     """
 
     source: int
@@ -107,6 +108,7 @@ class Descriptors(NamedTuple):
     stdout: int
     stderr: int
     control: int
+    group: int
 
 
 def send_order(sock: socket.socket, order: Order, descriptors: Descriptors) -> None:

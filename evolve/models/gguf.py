@@ -6,10 +6,12 @@ and tokenizer come from transformers' own GGUF tables. Import this module only w
 """
 
 import json
+import os
 import struct
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -66,7 +68,7 @@ def convert_gguf(file: Path, folder: Path, notify: Callable[[str], None]) -> Non
     try:
         reader = _TensorReader(file)  # first, for a damaged file is found out here at once
         # Parsing the vocabulary takes as long as the weights, in Python: on two cores both go on at once. A plain
-        # process, not a pool: when this one is killed, it ends by itself.
+        # process, for a pool's would outlive a kill of this one.
         second = get_context("spawn").Process(target=_try_tokenizer, args=(file, folder), daemon=True)
         second.start()
         try:
@@ -90,10 +92,18 @@ def convert_gguf(file: Path, folder: Path, notify: Callable[[str], None]) -> Non
 
 
 def _try_tokenizer(file: Path, folder: Path) -> None:
+    """Save the tokenizer in a process of its own, which ends when its parent is killed."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         _save_tokenizer(file, folder)
     except _UNREADABLE:
         sys.exit(1)
+
+
+def _end_with_parent() -> None:
+    if (parent := parent_process()) is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _save_tokenizer(file: Path, folder: Path) -> None:

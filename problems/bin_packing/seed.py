@@ -1,7 +1,7 @@
+# EVOLVE-BLOCK-START
 import numpy as np
 
 
-# EVOLVE-BLOCK-START
 def priority(item, bins):
     """First fit: the oldest bin comes first."""
     return -np.arange(len(bins), dtype=float)

@@ -1,7 +1,7 @@
+# EVOLVE-BLOCK-START
 import numpy as np
 
 
-# EVOLVE-BLOCK-START
 def compute_radii(centers):
     """Each radius reaches the nearest wall; then every overlapping pair shrinks in proportion."""
     radii = np.minimum(centers, 1 - centers).min(axis=1)

@@ -12,6 +12,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -110,7 +111,7 @@ def test_the_zygotes_death_is_no_programs_fault_and_the_next_run_works(runner: R
     below: list[int] = []
 
     def kill() -> None:
-        time.sleep(0.5)
+        busiest(tree.children(zygote)[0] if runner.report.tier is Tier.FULL else zygote, 8)
         below.extend(tree.descendants(zygote))
         os.kill(zygote, signal.SIGKILL)
 
@@ -126,15 +127,48 @@ def test_the_zygotes_death_is_no_programs_fault_and_the_next_run_works(runner: R
     assert play(runner, "def solve(): return 5").answers == (5,)
 
 
+def busiest(parent: int, count: int) -> int:
+    """Return the child of `parent` that first has `count` descendants."""
+    deadline = time.monotonic() + 15
+    while time.monotonic() < deadline:
+        for pid in tree.children(parent):
+            if len(list(tree.descendants(pid))) >= count:
+                return pid
+        time.sleep(0.05)
+    raise TimeoutError(f"process {parent} has no child with {count} descendants")
+
+
+def test_a_zygote_that_died_idle_costs_no_run(runner: Runner) -> None:
+    """The set-up fails, is tried on a new zygote, and the caller notices nothing."""
+    os.kill(runner.zygote.pid, signal.SIGKILL)
+
+    assert play(runner, "def solve(): return 5").answers == (5,)
+
+
+def test_zygotes_are_replaced_while_programs_run(runner: Runner) -> None:
+    """After its share of runs a zygote takes no new ones, finishes what it has, and ends."""
+    with start(replace(runner.blueprint, runs=3), prove=False) as opened:
+        zygotes = set()
+
+        def run(number: int) -> object:
+            zygotes.add(opened.zygote.pid)
+            return play(opened, f"def solve():\n    time.sleep(0.2)\n    return {number}\n").answers[0]
+
+        with concurrent.futures.ThreadPoolExecutor(5) as pool:
+            assert list(pool.map(run, range(12))) == list(range(12))
+
+        assert len(zygotes) >= 3
+        assert gone(list(zygotes - {opened.zygote.pid}))
+
+
 def test_a_wardens_death_is_no_programs_fault(runner: Runner) -> None:
     """Killing one warden takes its program's whole tree along."""
     zygote = runner.zygote.pid
     below: list[int] = []
 
     def kill() -> None:
-        time.sleep(0.5)
         inner = tree.children(zygote)[0] if runner.report.tier is Tier.FULL else zygote
-        warden = max(tree.children(inner), key=lambda pid: len(list(tree.descendants(pid))))
+        warden = busiest(inner, 8)
         below.extend([warden, *tree.descendants(warden)])
         os.kill(warden, signal.SIGKILL)
 

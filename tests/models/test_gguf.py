@@ -202,7 +202,7 @@ def test_a_model_without_chat_template_is_refused(tmp_path):
 
 
 def test_a_kill_in_the_middle_leaves_no_half_model(tiny, tmp_path):
-    """The killed process leaves its work, but no model; the next one converts anew and sweeps up."""
+    """The killed process leaves its work, but no model and no child; the next one converts anew and sweeps up."""
     cache = tmp_path / "cache"
     script = (
         "import os, signal, sys\n"

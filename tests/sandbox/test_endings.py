@@ -34,6 +34,8 @@ def test_an_exception_is_an_error_with_the_programs_own_frames_and_lines(play):
         ("import sys\nsys.exit(0)", "SystemExit: 0"),
         ("def solve(): return {1, 2}", "TypeError: an answer may not hold builtins.set"),
         ("import os\nos._exit(3)", "exit status 3"),
+        ("x = '\0'", "SyntaxError: source code string cannot contain null bytes"),
+        ("\ud800", "SyntaxError: invalid syntax"),
     ],
 )
 def test_other_errors_are_named_in_one_line(play, source, detail):
