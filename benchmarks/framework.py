@@ -21,7 +21,7 @@ from database.store import RunStore
 from evolve import compose
 from evolve.engine.scripted import ScriptedEngine
 from evolve.loop import as_member
-from evolve.options import parse_options
+from evolve.options import dump_config, load_config, parse_options
 from evolve.run_folder import new_run_folder
 from evolve.selection import Selection
 from evolve.session import Session, seed_population
@@ -44,45 +44,51 @@ def program(number: int, rng: random.Random) -> str:
     return "\n".join([*lines, "    return max(0, total)"])
 
 
-def fill(store: RunStore, selection: Selection, size: int, rng: random.Random) -> None:
-    """Put `size` evaluated programs into the population, as one step of a run."""
-    attempts = []
-    for number in range(1, size + 1):
-        source = program(number, rng)
-        attempts.append(
-            Attempt(
-                id=10**6 + number,  # beyond the ids of the measured steps
-                step=1,
-                draw=Draw(island=number % 4, parent_id=0),
-                prompt=(),
-                completion=Completion(
-                    group=0, sample=number, text=source, tokens=500, prompt_tokens=900, finish_reason=FinishReason.STOP
-                ),
-                outcome=Outcome.VALID,
-                feedback="",
-                reward=float(number),
-                identity=f"filled{number}",
-                source=source,
-                score=float(number),
-            )
+def fill(store: RunStore, selection: Selection, size: int, rng: random.Random) -> int:
+    """Put at least `size` evaluated programs into the population, as whole steps; return how many steps."""
+    per_step = STEP[0] * STEP[1]
+    steps = -(-size // per_step)
+    for step in range(1, steps + 1):
+        attempts = [filled(step, 1 + (step - 1) * per_step + place, rng) for place in range(per_step)]
+        for attempt in attempts:
+            store.insert_attempt(attempt)
+        report = StepReport(
+            step=step,
+            attempts=per_step,
+            outcomes={Outcome.VALID: per_step},
+            best=float(attempts[-1].id),
+            improved=per_step,
+            tokens=0,
+            prompt_tokens=0,
+            generate_s=0.0,
+            tail_s=0.0,
+            database_s=0.0,
+            stragglers=0,
+            finished_s=0.0,
         )
-        store.insert_attempt(attempts[-1])
-    report = StepReport(
-        step=1,
-        attempts=size,
-        outcomes={Outcome.VALID: size},
-        best=float(size),
-        improved=size,
-        tokens=0,
-        prompt_tokens=0,
-        generate_s=0.0,
-        tail_s=0.0,
-        database_s=0.0,
-        stragglers=0,
-        finished_s=0.0,
+        born = [(as_member(attempt), attempt.draw.island) for attempt in attempts]
+        store.finish_step(report, selection.finish_step(step, born))
+    return steps
+
+
+def filled(step: int, number: int, rng: random.Random) -> Attempt:
+    """Return an attempt that made a valid program, as if it had been evaluated."""
+    source = program(number, rng)
+    return Attempt(
+        id=number,
+        step=step,
+        draw=Draw(island=number % 4, parent_id=0),
+        prompt=(),
+        completion=Completion(
+            group=0, sample=0, text=source, tokens=500, prompt_tokens=900, finish_reason=FinishReason.STOP
+        ),
+        outcome=Outcome.VALID,
+        feedback="",
+        reward=float(number),
+        identity=f"filled{number}",
+        source=source,
+        score=float(number),
     )
-    born = [(as_member(attempt), attempt.draw.island) for attempt in attempts]
-    store.finish_step(report, selection.finish_step(1, born))
 
 
 def children_cpu() -> float:
@@ -107,7 +113,6 @@ def measure(size: int, folder: Path) -> dict[str, float]:
             f"engine.file={replies}",
             f"rollout.parents={parents}",
             f"rollout.samples={samples}",
-            f"budget.steps={1 + MEASURED_STEPS}",
             "sandbox.require=none",
             f"run.dir={folder / 'run'}",
         ]
@@ -122,7 +127,8 @@ def measure(size: int, folder: Path) -> dict[str, float]:
         store = compose.create_run(config, run_folder, database, clocks)
         selection = compose.build_selection(config, problem)
         seed_population(store, selection, workshop, compose.check_seed(workshop, seed=0))
-        fill(store, selection, size, rng)
+        before = fill(store, selection, size, rng)
+        config = load_config(dump_config(config), [f"budget.steps={before + MEASURED_STEPS}"])
         session = Session(
             config=config,
             folder=run_folder,
@@ -135,8 +141,8 @@ def measure(size: int, folder: Path) -> dict[str, float]:
         wall, cpu, database_s = time.perf_counter(), time.process_time(), store.database_s
         session.go(ScriptedEngine(replies, latency_s=0.0), None)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        reports = store.reports()[2:]
-        if store.outcome_counts()[Outcome.VALID] != size + count:
+        reports = store.reports()[-MEASURED_STEPS:]
+        if store.outcome_counts()[Outcome.VALID] != parents * samples * (before + MEASURED_STEPS):
             raise SystemExit(f"not all children were evaluated: {store.outcome_counts()}")
     return {
         "cpu": 1000 * cpu / count,

@@ -132,9 +132,7 @@ def main() -> None:
     console = Console(width=160)
     with (
         new_run_folder(out / "run") as folder,
-        compose.open_workshop(
-            problem, require=config.sandbox.require, workers=compose.evaluation_workers(config)
-        ) as workshop,
+        compose.open_workshop(problem, require=config.sandbox.require, workers=workers) as workshop,
         compose.open_run_database(config, folder) as database,
     ):
         evaluations = compose.check_seed(workshop, seed=config.run.seed)
@@ -169,9 +167,8 @@ def main() -> None:
         row = figures(store, session, bare, elapsed)
         keep(row, folder.report, out)
         engine.close()
-    for name, value in row.items():
-        if name not in ("each_step", "best_against_time"):
-            console.print(f"{name}: {value}", highlight=False)
+    tables = ("each_step", "best_against_time")
+    console.print("\n".join(f"{name}: {value}" for name, value in row.items() if name not in tables), highlight=False)
 
 
 if __name__ == "__main__":

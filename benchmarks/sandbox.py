@@ -27,7 +27,7 @@ from sandbox.runner import Blueprint, Runner, start
 
 PRELOAD = ("numpy", "scipy.optimize")
 TRIVIAL = "def solve(x): return x"
-FRESH = "import numpy, scipy.optimize"
+FRESH = f"import sys; sys.path[:] = {sys.path!r}; import numpy, scipy.optimize"
 #: Writes numpy pages as fast as the machine gives them.
 HOARD = "import numpy as np\nhoard = []\nwhile True: hoard.append(np.ones(1 << 20))"
 TREE = "import os, time\nfor _ in range(199):\n    if os.fork() == 0: time.sleep(60)\ntime.sleep(60)"

@@ -69,13 +69,13 @@ def problem_of(config: Config) -> Problem:
 def evaluation_workers(config: Config) -> int:
     """Return how many evaluations run at once.
 
-    Beside an engine in this process a quarter of the cores is left to it, where there are more than two: on 16 cores
+    Beside an engine in this process a third of the cores is left to it, where there are more than two: on 16 cores
     and one H100 the engine reached 77 % of its rate beside 15 workers, and 85 % beside 11 (docs/results).
     """
     if config.sandbox.workers:
         return config.sandbox.workers
     cores = len(os.sched_getaffinity(0))
-    return max(min(cores, 2), 3 * cores // 4) if isinstance(config.engine, VllmConfig) else cores
+    return max(min(cores, 2), 2 * cores // 3) if isinstance(config.engine, VllmConfig) else cores
 
 
 @contextlib.contextmanager

@@ -314,7 +314,7 @@ class Evolution:
         """
         if abandon:
             self._abandoned.set()
-        self._pool.shutdown(wait=not abandon, cancel_futures=True)
+        self._pool.shutdown(wait=not abandon, cancel_futures=abandon)
 
 
 def as_member(attempt: Attempt) -> Member:

@@ -141,5 +141,6 @@ def _times(steps: Sequence[StepReport]) -> list[str]:
     tokens = sum(step.tokens for step in counted)
     seconds = sum(step.generate_s + step.tail_s for step in counted)
     attempts = sum(step.attempts for step in counted)
-    lines += ["", f"{tokens / seconds:.1f} tokens/s and {attempts / seconds:.2f} children/s over whole steps."]
+    if seconds > 0:
+        lines += ["", f"{tokens / seconds:.1f} tokens/s and {attempts / seconds:.2f} children/s over whole steps."]
     return lines

@@ -28,8 +28,6 @@ _QUEUED_SIGNALS: Final = 256
 _ALL_DESCRIPTORS: Final = (1 << 31) - 1
 #: Programs give way to who waits for them, a model on the same cores above all: a quarter of a contended core is left.
 _NICE: Final = 5
-
-
 #: What the gate says once all walls are up.
 READY: Final = b"+"
 
@@ -73,9 +71,11 @@ def _become(order: Order, descriptors: Descriptors, walls: Walls, *, gate: int, 
     os.chdir(scratch)
     os.umask(0o077)
     if "limits" not in walls.off:
-        _limit_resources(order.limits, walls)
+        _limit_resources(order.limits, math.ceil(order.cpu_budget_s), walls)
     if "user" not in walls.off:
         linux.drop_capabilities()
+    # Also where neither Landlock nor seccomp sets it: no program gains rights by executing a file.
+    linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
     if scratch != root.SCRATCH:
         # Written, not read: the program's own environment, which is ours to make.
         os.environ.update(HOME=scratch, TMPDIR=scratch)  # noqa: TID251
@@ -132,9 +132,8 @@ def _place_descriptors(descriptors: Descriptors, gate: int) -> None:
     os.closerange(_GATE + 1, _ALL_DESCRIPTORS)
 
 
-def _limit_resources(limits: Limits, walls: Walls) -> None:
+def _limit_resources(limits: Limits, cpu_s: int, walls: Walls) -> None:
     memory = limits.memory_mib << 20
-    cpu_s = math.ceil(limits.cpu_budget_s)
     wanted = {
         # A little above the limit, so that the tree monitor, which names the cause, comes first.
         resource.RLIMIT_DATA: (walls.address_bytes + memory + memory // 8,) * 2,

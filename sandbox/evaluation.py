@@ -96,7 +96,14 @@ class Evaluation:
 
     def _order(self, zygote: ZygoteProcess, descriptors: wire.Descriptors) -> None:
         job = self._job
-        order = wire.Order(entry_point=job.entry_point, seed=job.seed, slot=self._slot, limits=job.limits)
+        order = wire.Order(
+            entry_point=job.entry_point,
+            seed=job.seed,
+            slot=self._slot,
+            limits=job.limits,
+            # Worked out here: inside the walls the number of processors cannot always be read.
+            cpu_budget_s=job.limits.cpu_budget_s,
+        )
         try:
             zygote.order(order, descriptors)
         except SandboxFailure as error:

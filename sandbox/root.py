@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterable
@@ -30,7 +31,10 @@ def build(roots: Iterable[str], *, pivot_root_number: int) -> None:
     """
     linux.mount(None, "/", None, linux.MS_REC | linux.MS_PRIVATE)
     sources = [os.path.realpath(path) for path in roots]
-    site = next(site for site in _SITES if os.path.isdir(site) and not any(path.startswith(site) for path in sources))
+    sites = [site for site in _SITES if os.path.isdir(site) and not any(path.startswith(site) for path in sources)]
+    if not sites:
+        raise FileNotFoundError(errno.ENOENT, f"none of {', '.join(_SITES)} is a folder to mount on")
+    site = sites[0]
     linux.mount("tmpfs", site, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "size=4m,mode=755")
     for path in (*SYSTEM, *sorted(sources), *LINKER_FILES):
         _show(path, site)

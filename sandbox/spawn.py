@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import os
 import select
@@ -12,7 +11,6 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-import time
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,6 +21,7 @@ from sandbox.types import Tier
 
 _START_S: Final = 120.0
 _STOP_S: Final = 5.0
+_WORDS_BYTES: Final = 2000
 _ENVIRONMENT: Final = {
     "PATH": "/usr/bin:/bin",
     "HOME": "/box",
@@ -101,7 +100,6 @@ class ZygoteProcess:
             tier=blueprint.tier,
             is_root=os.geteuid() == 0,
             preload=blueprint.preload,
-            packages=packages,
             roots=(*_interpreter_folders(), *packages),
             control=theirs.fileno(),
             controller=os.getpid(),
@@ -113,7 +111,7 @@ class ZygoteProcess:
         if self.scratch:
             os.chmod(self.scratch, 0o711)
         folder = os.path.dirname(os.path.abspath(__file__))
-        self._log = os.memfd_create("zygote-stderr")
+        self._log = open(os.memfd_create("zygote-stderr"), "w+b", buffering=0)  # noqa: SIM115  (closed by `close`)
         command = [_interpreter(), "-I", "-S", "-c", _BOOTSTRAP, folder, setup.to_json(), *packages]
         self._process = subprocess.Popen(
             command,
@@ -126,7 +124,6 @@ class ZygoteProcess:
             start_new_session=True,
         )
         theirs.close()
-        self.started = time.monotonic()
         self.runs = 0
         try:
             self.ready = self._await_ready()
@@ -158,8 +155,7 @@ class ZygoteProcess:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        with contextlib.suppress(OSError):
-            os.close(self._log)
+        self._log.close()
         if self.scratch:
             shutil.rmtree(self.scratch, ignore_errors=True)
 
@@ -178,8 +174,13 @@ class ZygoteProcess:
 
     def last_words(self) -> str:
         """Return the end of what it wrote to stderr."""
-        size = os.fstat(self._log).st_size
-        return os.pread(self._log, 2000, max(0, size - 2000)).decode(errors="replace").strip() or "no message"
+        if self._log.closed:
+            return "no message"
+        # Read at a place of our own: the zygote writes at the offset that both share.
+        descriptor = self._log.fileno()
+        end = os.fstat(descriptor).st_size
+        words = os.pread(descriptor, _WORDS_BYTES, max(0, end - _WORDS_BYTES))
+        return words.decode(errors="replace").strip() or "no message"
 
 
 def package_folders(preload: tuple[str, ...]) -> tuple[str, ...]:
@@ -192,8 +193,10 @@ def package_folders(preload: tuple[str, ...]) -> tuple[str, ...]:
     for name in preload:
         top = name.partition(".")[0]
         spec = importlib.util.find_spec(top)
-        if spec is None or spec.origin is None:
+        if spec is None:
             raise LayerMissing("preloaded modules", f"{top!r} is not installed")
+        if not spec.has_location or spec.origin is None:
+            continue  # built into the interpreter
         where = os.path.dirname(os.path.realpath(spec.origin))
         folder = os.path.dirname(where) if spec.submodule_search_locations else where
         if folder not in folders:

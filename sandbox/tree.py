@@ -27,10 +27,12 @@ class Sample:
     Attributes:
         memory_bytes: Resident memory; at most an upper bound unless it exceeds the limit.
         tasks: Processes and threads.
+        file_bytes: Resident pages of files in the process that has most of them.
     """
 
     memory_bytes: int
     tasks: int
+    file_bytes: int = 0
 
 
 class Tree:
@@ -56,7 +58,7 @@ class Tree:
 
     def sample(self, scratch_bytes: int) -> Sample:
         """Return what the tree uses now, `scratch_bytes` of files included."""
-        upper = own = tasks = 0
+        upper = own = tasks = files = 0
         pids = list(islice(self._pids(), self._processes + 1))
         if len(pids) > self._processes:
             return Sample(memory_bytes=scratch_bytes, tasks=len(pids))
@@ -66,9 +68,10 @@ class Tree:
             upper += resident
             own += max(0, resident - self._shared)
             tasks += _number(status, "Threads:")
+            files = max(files, _kib(status, "RssFile:"))
         if upper + scratch_bytes > self._limit and time.monotonic() >= self._exact_not_before:
-            return Sample(memory_bytes=self._exact(pids) + scratch_bytes, tasks=tasks)
-        return Sample(memory_bytes=min(own + scratch_bytes, self._limit), tasks=tasks)
+            return Sample(memory_bytes=self._exact(pids) + scratch_bytes, tasks=tasks, file_bytes=files)
+        return Sample(memory_bytes=min(own + scratch_bytes, self._limit), tasks=tasks, file_bytes=files)
 
     def cpu_s(self) -> float:
         """Return the processor seconds of all living processes and of the children that they have waited for."""

@@ -130,8 +130,8 @@ class Usage:
     Attributes:
         wall_s: Seconds from the start of the program to the end of its last process.
         cpu_s: Seconds of processor time of the whole tree, user and system.
-        peak_memory_mib: Largest memory seen: the tree's, sampled as `Limits.memory_mib` counts it, or that of its
-            largest process by the kernel's count, which takes in libraries.
+        peak_memory_mib: Largest memory seen, as `Limits.memory_mib` counts it: the tree's in samples, or that of its
+            largest process by the kernel's count, which misses no moment.
         peak_processes: Most processes and threads seen at once; sampled.
     """
 

@@ -133,13 +133,15 @@ def _check_readable(setup: wire.Setup) -> None:
             os.setresgid(uid, uid, uid)
             os.setresuid(uid, uid, uid)
             closed = [path for path in setup.roots if not os.access(path, os.R_OK | os.X_OK)]
+            if setup.scratch and not os.access(setup.scratch, os.X_OK):
+                closed.append(setup.scratch)
             os.write(closed_w, "".join(closed[:1]).encode())
     os.close(closed_w)
     _, status = os.waitpid(child, 0)
     with open(closed_r, "rb") as file:
         closed_path = file.read().decode()
     if status or closed_path:
-        cure = "install Python and its packages where all users may read, such as /usr/local or /opt"
+        cure = "Python, its packages and the folder for temporary files must lie where all users may read, as in /opt"
         raise LayerError(
             "readable interpreter", f"{closed_path or 'they'} cannot be used by a user other than root; {cure}"
         )

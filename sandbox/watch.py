@@ -24,7 +24,7 @@ _LONGEST_PAUSE_S: Final = 0.05
 _PAUSE_WHERE_WE_COUNT_S: Final = 0.01
 _SHORTEST_PAUSE_S: Final = 0.004
 #: Faster than any machine fills fresh memory: the pause between two looks is at most what filling the rest would take.
-_FILL_BYTES_PER_S: Final = 4 << 30
+_FILL_BYTES_PER_S: Final = 16 << 30
 
 
 class Watch:
@@ -47,6 +47,7 @@ class Watch:
         self._status: int | None = None
         self._peak_bytes = 0
         self._peak_tasks = 1
+        self._file_bytes = 0
         self._cpu_s = 0.0
 
     def until_end(self, control: socket.socket, life: int) -> wire.Ended:
@@ -63,10 +64,11 @@ class Watch:
         cause = self._wait(begin + self._limits.wall_s, control, life)
         status = self._end_tree()
         children = resource.getrusage(resource.RUSAGE_CHILDREN)
-        # The kernel's count is exact in time, but takes in pages of files that the process has mapped.
-        peak = max(self._peak_bytes, (children.ru_maxrss << 10) - self._shared_bytes)
+        # The kernel's count misses no moment, but takes in pages of files, and what is shared with the zygote.
+        counted = (children.ru_maxrss << 10) - self._shared_bytes - self._file_bytes
+        peak = max(self._peak_bytes, counted)
         failed = cause is Cause.EXIT and os.waitstatus_to_exitcode(status) != 0
-        if failed and peak > self._memory_bytes and self._peak_bytes > self._memory_bytes // 2:
+        if failed and counted > self._memory_bytes:
             # It met RLIMIT_DATA between two samples.
             cause = Cause.MEMORY
         return wire.Ended(
@@ -112,15 +114,21 @@ class Watch:
         sample = self._tree.sample(used)
         self._peak_bytes = max(self._peak_bytes, sample.memory_bytes)
         self._peak_tasks = max(self._peak_tasks, sample.tasks)
+        self._file_bytes = max(self._file_bytes, sample.file_bytes)
         rest = max(0, self._memory_bytes - sample.memory_bytes)
         self._pause_s = min(self._longest_pause_s, max(_SHORTEST_PAUSE_S, rest / _FILL_BYTES_PER_S))
         if sample.memory_bytes > self._memory_bytes:
             return Cause.MEMORY
         if sample.tasks > self._limits.processes:
             return Cause.PROCESSES
-        if self._limits.cpu_s is not None and self._tree.cpu_s() > self._limits.cpu_s:
+        if self._limits.cpu_s is not None and self._tree.cpu_s() + self._reaped_cpu_s() > self._limits.cpu_s:
             return Cause.CPU
         return None
+
+    def _reaped_cpu_s(self) -> float:
+        """Return the processor seconds of processes that this warden has waited for."""
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return usage.ru_utime + usage.ru_stime
 
     def _end_tree(self) -> int:
         """Kill every process of the tree, wait for all, and return the wait status of the first."""

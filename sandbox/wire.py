@@ -36,7 +36,6 @@ class Setup:
         tier: `Tier` to build.
         is_root: Whether the controller is root, so that programs can be given user ids of their own.
         preload: Modules to import before the first fork.
-        packages: Folders to put on `sys.path` for them.
         roots: Files and folders that programs may read.
         control: Descriptor of the zygote's socket.
         controller: Process id of the controller.
@@ -49,7 +48,6 @@ class Setup:
     tier: Tier
     is_root: bool
     preload: tuple[str, ...]
-    packages: tuple[str, ...]
     roots: tuple[str, ...]
     control: int
     controller: int
@@ -79,6 +77,7 @@ class Order:
     seed: int
     slot: int
     limits: Limits
+    cpu_budget_s: float
 
     def to_packet(self) -> bytes:
         """Return the packet that `from_packet` reads."""

@@ -30,6 +30,8 @@ from sandbox.walls import LayerError, Walls, plan
 _GRACE_S: Final = 15.0
 #: What wardens get to end their trees when the zygote has to end; the controller waits a little longer.
 _FAREWELL_S: Final = 4.0
+#: poll takes no more than some 24 days.
+_LONGEST_POLL_S: Final = 3600.0
 _PIVOT_ROOT: Final = {"x86_64": 155, "aarch64": 41}
 
 
@@ -136,6 +138,8 @@ class _Zygote:
         self._pid_namespaces = namespaces.PidNamespaces()
         self._wardens: dict[int, _Warden] = {}
         self._spare: _Warden | None = None
+        # Off after one of them died in waiting, lest we fork without end; the next order will tell what is wrong.
+        self._forks_ahead = True
         if self._walls.tier is not Tier.FULL:
             linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
         self._poll = select.poll()
@@ -145,7 +149,7 @@ class _Zygote:
     def serve(self) -> None:
         """Serve until the controller closes its socket or ends."""
         while True:
-            if self._spare is None:
+            if self._spare is None and self._forks_ahead:
                 with contextlib.suppress(OSError):
                     # No room for one more process now; the next order will tell.
                     self._spare = self._fork()
@@ -165,10 +169,10 @@ class _Zygote:
             return False
         order, descriptors = taken
         try:
-            warden, self._spare = self._spare or self._fork(), None
-            wire.send_order(warden.orders, order, descriptors)
-            warden.orders.close()
-            warden.latest_end = time.monotonic() + order.limits.wall_s + _GRACE_S
+            chosen, self._spare = self._spare or self._fork(), None
+            wire.send_order(chosen.orders, order, descriptors)
+            chosen.orders.close()
+            chosen.latest_end = time.monotonic() + order.limits.wall_s + _GRACE_S
         except OSError as error:
             control = socket.socket(fileno=os.dup(descriptors.control))
             with control, contextlib.suppress(OSError):
@@ -212,6 +216,7 @@ class _Zygote:
         buried.orders.close()
         if buried is self._spare:
             self._spare = None
+            self._forks_ahead = False
         _, status = os.waitpid(buried.pid, 0)
         if status and self._walls.tier is not Tier.FULL:
             self._end_orphans()
@@ -241,7 +246,7 @@ class _Zygote:
 
     def _patience_ms(self) -> float | None:
         first = min((each.latest_end for each in self._wardens.values()), default=math.inf)
-        return None if first == math.inf else 1000 * max(0.0, first - time.monotonic())
+        return None if first == math.inf else 1000 * min(max(0.0, first - time.monotonic()), _LONGEST_POLL_S)
 
     def _end_overdue(self) -> None:
         now = time.monotonic()

@@ -107,6 +107,7 @@ def test_a_fork_bomb_does_not_use_up_its_neighbours_processes(runner: Runner) ->
 
 def test_the_zygotes_death_is_no_programs_fault_and_the_next_run_works(runner: Runner) -> None:
     """A run whose zygote is killed raises; nothing survives, and the sandbox starts another by itself."""
+    assert play(runner, "def solve(): return 5").answers == (5,)
     zygote = runner.zygote.pid
     below: list[int] = []
 
@@ -140,7 +141,10 @@ def busiest(parent: int, count: int) -> int:
 
 def test_a_zygote_that_died_idle_costs_no_run(runner: Runner) -> None:
     """The set-up fails, is tried on a new zygote, and the caller notices nothing."""
+    assert play(runner, "def solve(): return 5").answers == (5,)
+    below = [runner.zygote.pid, *tree.descendants(runner.zygote.pid)]
     os.kill(runner.zygote.pid, signal.SIGKILL)
+    assert gone(below)
 
     assert play(runner, "def solve(): return 5").answers == (5,)
 
@@ -163,6 +167,7 @@ def test_zygotes_are_replaced_while_programs_run(runner: Runner) -> None:
 
 def test_a_wardens_death_is_no_programs_fault(runner: Runner) -> None:
     """Killing one warden takes its program's whole tree along."""
+    assert play(runner, "def solve(): return 5").answers == (5,)
     zygote = runner.zygote.pid
     below: list[int] = []
 

@@ -74,9 +74,7 @@ class World(contextlib.ExitStack):
             found.append("the zygote is dead")
         if survivors := self._survivors(zygote, full=full):
             found.append(f"processes survive: {survivors}")
-        # The warden in waiting has one, for the program to come.
-        left = list(Path(scratch).iterdir()) if scratch else []
-        if len(left) > 1 or any(list(path.iterdir()) for path in left):
+        if left := self._left_folders(scratch):
             found.append(f"scratch folders are left: {left}")
         if self._files() != self._state:
             found.append("files are changed")
@@ -126,6 +124,19 @@ class World(contextlib.ExitStack):
         own = 3 if full else 2
         deadline = time.monotonic() + 5
         while len(left := list(tree.descendants(zygote))) > own:
+            if time.monotonic() > deadline:
+                return left
+            time.sleep(0.002)
+        return []
+
+    def _left_folders(self, scratch: str) -> list[Path]:
+        """Return scratch folders, if they are more than the empty one of the warden in waiting."""
+        deadline = time.monotonic() + 5
+        while scratch:
+            left = list(Path(scratch).iterdir())
+            with contextlib.suppress(FileNotFoundError):
+                if len(left) <= 1 and not any(list(path.iterdir()) for path in left):
+                    break
             if time.monotonic() > deadline:
                 return left
             time.sleep(0.002)

@@ -284,3 +284,13 @@ def test_stragglers_count_in_a_later_step(evolve, replies, tmp_path):
     assert first == 1
     assert settled in (2, 3)
     assert outcomes(evolve, run) == {"valid": 6}
+
+
+def test_a_budget_that_ends_a_run_loses_no_completion(evolve, replies, tmp_path):
+    """Completions that wait for a worker when the last step ends are evaluated before the run ends."""
+    run = tmp_path / "run"
+    file = replies([program(i, sleep_s=0.3) for i in range(8)])
+    words = ("rollout.parents=1", "rollout.samples=8", "rollout.late=1", "budget.steps=1", "sandbox.workers=1")
+    assert evolve(*trivial(file, run, *words)).returncode == 0
+
+    assert sum(outcomes(evolve, run).values()) == 8

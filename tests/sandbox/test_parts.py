@@ -144,12 +144,11 @@ def test_a_scratch_folder_goes_whatever_is_in_it(tmp_path: Path) -> None:
 
 def test_packets_survive_the_wire() -> None:
     """What one process packs, another unpacks."""
-    order = Order(entry_point="solve", seed=3, slot=4, limits=Limits(wall_s=2.5, cpu_s=1.0))
+    order = Order(entry_point="solve", seed=3, slot=4, limits=Limits(wall_s=2.5, cpu_s=1.0), cpu_budget_s=1.0)
     setup = Setup(
         tier=Tier.LITE,
         is_root=False,
         preload=("numpy",),
-        packages=("/a",),
         roots=("/b", "/c"),
         control=5,
         controller=6,
