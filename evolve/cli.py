@@ -22,6 +22,7 @@ from evolve.compose import (
     evaluation_workers,
     open_run_database,
     open_workshop,
+    policy_name,
     problem_of,
     resolve_policy,
 )
@@ -120,7 +121,7 @@ def _refuse_changed_steps(stored: Config, changed: Config) -> None:
 def _go(session: Session, model: Path | None) -> int:
     console, config, path = session.console, session.config, session.folder.path
     console.print(
-        f"{session.workshop.problem.title}: {config.engine.kind} engine, model {config.model}, sandbox tier "
+        f"{session.workshop.problem.title}: {config.engine.kind} engine, {policy_name(config)}, sandbox tier "
         f"{session.workshop.sandbox.report.tier}, {session.workshop.workers} evaluations at once, in {path}",
         highlight=False,
     )

@@ -116,6 +116,12 @@ def check_seed(workshop: Workshop, *, seed: int) -> tuple[Evaluation, ...]:
     return evaluations
 
 
+def policy_name(config: Config) -> str:
+    """Return what writes the completions, for people."""
+    engine = config.engine
+    return f"recorded completions, {engine.file}" if isinstance(engine, ScriptedConfig) else config.model
+
+
 def resolve_policy(config: Config, notify: Callable[[str], None]) -> Path | None:
     """Return the model's folder where the engine needs one; this may download it."""
     if not isinstance(config.engine, VllmConfig):
@@ -254,7 +260,7 @@ def create_run(config: Config, folder: RunFolder, database: Database, clocks: Cl
     text = dump_config(config)
     store = database.create_run(
         problem=config.problem.name,
-        model=config.model,
+        model=policy_name(config),
         folder=str(folder.path.resolve()),
         seed=config.run.seed,
         config=text,

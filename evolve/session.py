@@ -8,7 +8,7 @@ from rich.console import Console
 
 from database.store import RunStore
 from evolve.budget import Budget, Tally
-from evolve.compose import Clocks, Workshop, build_budget, build_prompter, build_rewarder
+from evolve.compose import Clocks, Workshop, build_budget, build_prompter, build_rewarder, policy_name
 from evolve.config import Config
 from evolve.errors import ProblemError
 from evolve.learner import Frozen
@@ -166,7 +166,7 @@ class Session:
         tokens, prompt_tokens = store.token_totals()
         return RunResult(
             problem=problem,
-            model=self.config.model,
+            model=policy_name(self.config),
             seed=self.config.run.seed,
             best=store.best_programs(1, problem.direction)[0],
             construction=construction,

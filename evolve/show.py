@@ -48,7 +48,8 @@ def open_run(path: Path) -> Iterator[tuple[Config, RunStore]]:
     """Open the database of a run's folder for reading."""
     text, run_id = read_run(path)
     config = load_config(text)
-    with open_database(config.database.url or RunFolder(path).database_url) as database:
+    url = config.database.url or RunFolder(path).database_url
+    with open_database(url, create=False) as database:
         yield config, database.run(run_id)
 
 
