@@ -13,6 +13,7 @@ import resource
 import statistics
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -24,7 +25,7 @@ from evolve.loop import as_member
 from evolve.options import dump_config, load_config, parse_options
 from evolve.run_folder import new_run_folder
 from evolve.selection import Selection
-from evolve.session import Session, seed_population
+from evolve.session import Outside, begin
 from evolve.types import Attempt, Completion, Draw, FinishReason, Outcome, StepReport
 
 TRIVIAL = Path(__file__).parent / "trivial"
@@ -124,20 +125,13 @@ def measure(size: int, folder: Path) -> dict[str, float]:
         compose.open_workshop(problem, require="none", workers=2) as workshop,
         compose.open_run_database(config, run_folder) as database,
     ):
-        store = compose.create_run(config, run_folder, database, clocks)
-        selection = compose.build_selection(config, problem)
-        seed_population(store, selection, workshop, compose.check_seed(workshop, seed=0))
-        before = fill(store, selection, size, rng)
+        outside = Outside(clocks=clocks, console=Console(file=io.StringIO()))
+        evaluations = compose.check_seed(workshop, seed=0)
+        session = begin(config, run_folder, database, workshop, evaluations, outside)
+        store = session.store
+        before = fill(store, session.selection, size, rng)
         config = load_config(dump_config(config), [f"budget.steps={before + MEASURED_STEPS}"])
-        session = Session(
-            config=config,
-            folder=run_folder,
-            store=store,
-            selection=selection,
-            workshop=workshop,
-            clocks=clocks,
-            console=Console(file=io.StringIO()),
-        )
+        session = replace(session, config=config)
         wall, cpu, database_s = time.perf_counter(), time.process_time(), store.database_s
         session.go(ScriptedEngine(replies, latency_s=0.0), None)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu

@@ -20,7 +20,7 @@ from evolve import compose
 from evolve.engine.vllm import VllmEngine
 from evolve.options import parse_options
 from evolve.run_folder import new_run_folder
-from evolve.session import Session, seed_population
+from evolve.session import Outside, Session, begin
 from evolve.types import StepReport
 
 #: Steps whose prompts the bare engine decodes again.
@@ -136,18 +136,8 @@ def main() -> None:
         compose.open_run_database(config, folder) as database,
     ):
         evaluations = compose.check_seed(workshop, seed=config.run.seed)
-        store = compose.create_run(config, folder, database, clocks)
-        selection = compose.build_selection(config, problem)
-        seed_population(store, selection, workshop, evaluations)
-        session = Session(
-            config=config,
-            folder=folder,
-            store=store,
-            selection=selection,
-            workshop=workshop,
-            clocks=clocks,
-            console=console,
-        )
+        session = begin(config, folder, database, workshop, evaluations, Outside(clocks=clocks, console=console))
+        store = session.store
         started = time.perf_counter()
         engine = compose.build_engine(config, model)
         console.print(

@@ -16,9 +16,7 @@ from rich.console import Console
 from evolve.compose import (
     Clocks,
     build_engine,
-    build_selection,
     check_seed,
-    create_run,
     evaluation_workers,
     open_run_database,
     open_workshop,
@@ -31,7 +29,7 @@ from evolve.doctor import doctor
 from evolve.errors import ConfigError, EvolveError, InputError
 from evolve.options import load_config, parse_options
 from evolve.run_folder import existing_run_folder, new_run_folder
-from evolve.session import Session, restore_population, seed_population
+from evolve.session import Outside, Session, begin, reopen
 from evolve.show import show
 from evolve.verify import verify
 from evolve.words import named_words
@@ -64,19 +62,8 @@ def run(words: Sequence[str], console: Console) -> int:
         evaluations = check_seed(workshop, seed=config.run.seed)
         model = resolve_policy(config, lambda text: console.print(text, style="dim"))
         database = stack.enter_context(open_run_database(config, folder))
-        store = create_run(config, folder, database, _CLOCKS)
-        selection = build_selection(config, problem)
-        seed_population(store, selection, workshop, evaluations)
-        session = Session(
-            config=config,
-            folder=folder,
-            store=store,
-            selection=selection,
-            workshop=workshop,
-            clocks=_CLOCKS,
-            console=console,
-        )
-        return _go(session, model)
+        outside = Outside(clocks=_CLOCKS, console=console)
+        return _go(begin(config, folder, database, workshop, evaluations, outside), model)
 
 
 def resume(words: Sequence[str], console: Console) -> int:
@@ -93,22 +80,8 @@ def resume(words: Sequence[str], console: Console) -> int:
         )
         model = resolve_policy(config, lambda note: console.print(note, style="dim"))
         database = stack.enter_context(open_run_database(config, folder))
-        store = database.run(run_id)
-        selection = build_selection(config, problem)
-        if store.reports():
-            restore_population(store, selection)
-        else:  # killed before the seed program was stored
-            seed_population(store, selection, workshop, check_seed(workshop, seed=config.run.seed))
-        session = Session(
-            config=config,
-            folder=folder,
-            store=store,
-            selection=selection,
-            workshop=workshop,
-            clocks=_CLOCKS,
-            console=console,
-        )
-        return _go(session, model)
+        outside = Outside(clocks=_CLOCKS, console=console)
+        return _go(reopen(config, folder, database.run(run_id), workshop, outside), model)
 
 
 def _refuse_changed_steps(stored: Config, changed: Config) -> None:
@@ -119,7 +92,7 @@ def _refuse_changed_steps(stored: Config, changed: Config) -> None:
 
 
 def _go(session: Session, model: Path | None) -> int:
-    console, config, path = session.console, session.config, session.folder.path
+    console, config, path = session.outside.console, session.config, session.folder.path
     console.print(
         f"{session.workshop.problem.title}: {config.engine.kind} engine, {policy_name(config)}, sandbox tier "
         f"{session.workshop.sandbox.report.tier}, {session.workshop.workers} evaluations at once, in {path}",

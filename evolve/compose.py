@@ -94,7 +94,8 @@ def open_workshop(problem: Problem, *, require: str, workers: int) -> Iterator[W
         sandbox = open_sandbox(require=Tier.from_name(require))
     except SandboxUnavailable as error:
         raise ConfigError(str(error)) from error
-    with sandbox, Evaluator(problem, sandbox, workers=workers) as evaluator:
+    # The sandbox closes first: what still runs in it is ended, and the evaluator need not wait for it.
+    with Evaluator(problem, sandbox, workers=workers) as evaluator, sandbox:
         yield Workshop(problem=problem, sandbox=sandbox, evaluator=evaluator, workers=workers)
 
 

@@ -184,8 +184,11 @@ class Evolution:
         else:
             evaluations = self._evaluate(reply)  # 5 run, 6 verify
             outcome, score, feedback = _summary(evaluations, parts.problem.direction)
-        if outcome is Outcome.LOST and self._abandoned.is_set():
-            return None
+        if outcome is Outcome.LOST:
+            if self._abandoned.is_set():
+                return None
+            # Nobody knows what the program is worth: it is not stored, so that its like is run when it comes again.
+            evaluations = ()
         attempt = Attempt(
             id=self._id(prompt.step, prompt.group, completion.sample),
             step=prompt.step,
@@ -196,7 +199,7 @@ class Evolution:
             feedback=feedback,
             reward=parts.rewarder.reward(outcome, score, parent_score=parent.score),  # 7 reward
             identity=None if isinstance(reply, ReplyFailure) else reply.identity,
-            source=None if isinstance(reply, ReplyFailure) or known is not None else reply.source,
+            source=reply.source if isinstance(reply, Child) and known is None and outcome is not Outcome.LOST else None,
             known_as=None if known is None else known.id,
             evaluations=evaluations,
             score=None if outcome.is_lazy else score,

@@ -73,7 +73,8 @@ def parse_options(words: Sequence[str]) -> Config:
     _register()
     try:
         with initialize_config_module(config_module="configs", version_base="1.3"):
-            node = compose(config_name="run", overrides=[_quoted(word) for word in _name_external(words)])
+            overrides = [_quoted(_absolute(word)) for word in _name_external(words)]
+            node = compose(config_name="run", overrides=overrides)
         return _to_config(node)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_one_line(error, words)) from error
@@ -169,6 +170,15 @@ def option_names(config_class: type = Config, prefix: str = "") -> list[str]:
 
 #: Values that Hydra's grammar takes as they are; lists, numbers and quoted texts are left to it too.
 _PLAIN = re.compile(r"[\w./:@%~+-]*|[\[{\"'].*")
+
+
+def _absolute(word: str) -> str:
+    """Return the word with a path in it made absolute, so that a run can be resumed from another folder."""
+    key, _, value = word.partition("=")
+    is_path = key in ("problem.path", "engine.file", "engine.key_file")
+    if value and (is_path or (key == "model" and Path(value).expanduser().exists())):
+        return f"{key}={Path(value).expanduser().absolute()}"
+    return word
 
 
 def _quoted(word: str) -> str:

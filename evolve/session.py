@@ -6,9 +6,20 @@ from pathlib import Path
 
 from rich.console import Console
 
+from database.repository import Database
 from database.store import RunStore
 from evolve.budget import Budget, Tally
-from evolve.compose import Clocks, Workshop, build_budget, build_prompter, build_rewarder, policy_name
+from evolve.compose import (
+    Clocks,
+    Workshop,
+    build_budget,
+    build_prompter,
+    build_rewarder,
+    build_selection,
+    check_seed,
+    create_run,
+    policy_name,
+)
 from evolve.config import Config
 from evolve.errors import ProblemError
 from evolve.learner import Frozen
@@ -82,9 +93,12 @@ def seed_population(
     )
 
 
-def restore_population(store: RunStore, selection: Selection) -> None:
-    """Fill the population from the database."""
-    selection.restore(store.members(), store.memberships())
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outside:
+    """What a session takes from outside: the time, and where to print."""
+
+    clocks: Clocks
+    console: Console
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,8 +110,7 @@ class Session:
     store: RunStore
     selection: Selection
     workshop: Workshop
-    clocks: Clocks
-    console: Console
+    outside: Outside
 
     def go(self, engine: Engine, model: Path | None) -> Ended:
         """Run until a budget is used up; the report is written however the session ends."""
@@ -106,13 +119,13 @@ class Session:
         best = self.store.best_programs(1, problem.direction)[0].score
         tally = Tally(problem.direction, completions=self.store.attempts_made(), tokens=tokens, best=best)
         budget = build_budget(self.config)
-        started = self.clocks.monotonic() - self.store.reports()[-1].finished_s
+        started = self.outside.clocks.monotonic() - self.store.reports()[-1].finished_s
 
         def clock() -> float:
-            return self.clocks.monotonic() - started
+            return self.outside.clocks.monotonic() - started
 
         reason, abandon = "it was stopped", True
-        with Progress(self.console, problem, budget, tally, clock=clock) as progress:
+        with Progress(self.outside.console, problem, budget, tally, clock=clock) as progress:
             evolution = self._evolution(engine, model, budget, tally, progress, clock)
             try:
                 Frozen().run(evolution.step, evolution.steps())
@@ -177,3 +190,28 @@ class Session:
             prompt_tokens=prompt_tokens,
             ended=ended,
         )
+
+
+def begin(
+    config: Config,
+    folder: RunFolder,
+    database: Database,
+    workshop: Workshop,
+    evaluations: tuple[Evaluation, ...],
+    outside: Outside,
+) -> Session:
+    """Return the first session of a new run, its seed program stored; `evaluations` are those of `check_seed`."""
+    store = create_run(config, folder, database, outside.clocks)
+    selection = build_selection(config, workshop.problem)
+    seed_population(store, selection, workshop, evaluations)
+    return Session(config=config, folder=folder, store=store, selection=selection, workshop=workshop, outside=outside)
+
+
+def reopen(config: Config, folder: RunFolder, store: RunStore, workshop: Workshop, outside: Outside) -> Session:
+    """Return the next session of a run that was stopped or killed."""
+    selection = build_selection(config, workshop.problem)
+    if store.reports():
+        selection.restore(store.members(), store.memberships())
+    else:  # killed before the seed program was stored
+        seed_population(store, selection, workshop, check_seed(workshop, seed=config.run.seed))
+    return Session(config=config, folder=folder, store=store, selection=selection, workshop=workshop, outside=outside)

@@ -21,10 +21,11 @@ LINKER_FILES: Final = ("/etc/ld.so.cache", "/etc/localtime")
 _SITES: Final = ("/mnt", "/sys", "/media", "/opt")
 
 
-def build(roots: Iterable[str], *, pivot_root_number: int) -> None:
+def build(roots: Iterable[str], *, uids: Iterable[int], pivot_root_number: int) -> None:
     """Make a fresh root with `roots` bound read-only and enter it; the calling process has its own mount namespace.
 
     The host's /proc is bound too, because the kernel lets a user namespace mount its own only where one is visible.
+    `uids` are the users that programs run as; each has a name.
 
     Raises:
         OSError: The kernel or an outer jail forbids a mount.
@@ -43,7 +44,8 @@ def build(roots: Iterable[str], *, pivot_root_number: int) -> None:
         linux.mount(device, site + device, None, linux.MS_BIND)
     for folder in (SCRATCH, SHARED_MEMORY, "/proc", "/etc"):
         os.makedirs(site + folder, exist_ok=True)
-    Path(f"{site}/etc/passwd").write_text(f"sandbox:x:1000:1000::{SCRATCH}:/bin/false\n")
+    users = "".join(f"sandbox{uid}:x:{uid}:{uid}::{SCRATCH}:/bin/false\n" for uid in uids)
+    Path(f"{site}/etc/passwd").write_text(users)
     if not os.path.lexists(f"{site}/tmp"):
         os.symlink(SCRATCH.lstrip("/"), f"{site}/tmp")
     linux.mount("/proc", f"{site}/proc", None, linux.MS_BIND | linux.MS_REC)

@@ -21,10 +21,10 @@ import time
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
-from sandbox import linux, namespaces, root, scratch, tree, warden, wire
+from sandbox import linux, namespaces, root, scratch, seccomp, syscalls, tree, warden, wire
 from sandbox.lastly import EndsProcess
 from sandbox.types import Tier
-from sandbox.walls import LayerError, Walls, plan
+from sandbox.walls import LayerError, Walls, first_uid, plan
 
 #: Beyond its own deadline a warden gets this long to end the tree and report before the zygote kills it.
 _GRACE_S: Final = 15.0
@@ -32,7 +32,6 @@ _GRACE_S: Final = 15.0
 _FAREWELL_S: Final = 4.0
 #: poll takes no more than some 24 days.
 _LONGEST_POLL_S: Final = 3600.0
-_PIVOT_ROOT: Final = {"x86_64": 155, "aarch64": 41}
 
 
 def main(argument: str) -> NoReturn:
@@ -43,6 +42,10 @@ def main(argument: str) -> NoReturn:
         controller = os.pidfd_open(setup.controller)
         if os.getppid() != setup.controller:
             os._exit(0)
+        if setup.tier > Tier.NONE and not seccomp.available():
+            raise LayerError(
+                "seccomp", "none in this kernel, or no table for this machine: x86-64 and aarch64 have one"
+            )
         if setup.tier is Tier.FULL:
             _enter_namespaces(setup, controller)
         linux.prctl(linux.PR_SET_DUMPABLE, 0)
@@ -61,9 +64,11 @@ def main(argument: str) -> NoReturn:
 def _enter_namespaces(setup: wire.Setup, controller: int) -> None:
     """Move into private namespaces; what returns is process 1 of them, what started stays behind and waits."""
     is_root = setup.is_root
+    pivot_root = syscalls.numbers(os.uname().machine)["pivot_root"]
+    uids = range(first_uid(setup.tier), first_uid(setup.tier) + setup.slots) if is_root else [namespaces.INNER_UID]
     steps = (
         ("namespaces", namespaces.enter_as_root if is_root else namespaces.enter_as_user),
-        ("private file system", lambda: root.build(setup.roots, pivot_root_number=_PIVOT_ROOT[os.uname().machine])),
+        ("private file system", lambda: root.build(setup.roots, uids=uids, pivot_root_number=pivot_root)),
         ("user ids", lambda: namespaces.give_up_root(setup.slots) if is_root else None),
         ("pid namespace", lambda: linux.unshare(linux.CLONE_NEWPID)),
     )

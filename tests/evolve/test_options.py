@@ -23,7 +23,7 @@ def test_the_shortest_command_gives_the_defaults():
 def test_a_variant_brings_its_own_options():
     """engine=scripted has a file and a latency, and no memory settings of vLLM."""
     assert parse_options([*SCRIPTED, "engine.latency_s=0.5"]).engine == ScriptedConfig(
-        file="replies.jsonl", latency_s=0.5
+        file=str(Path("replies.jsonl").absolute()), latency_s=0.5
     )
 
 
@@ -63,6 +63,18 @@ def test_a_problem_of_ones_own_may_have_any_name():
     """problem.path makes any name good, and gives one where there is none."""
     assert parse_options(["problem=mine", "problem.path=/some/where"]).problem.name == "mine"
     assert parse_options(["problem.path=/some/where"]).problem.name == "where"
+
+
+def test_a_run_can_be_resumed_from_another_folder(tmp_path, monkeypatch):
+    """Paths are stored as absolute ones; a hub id that looks like a path is left alone."""
+    (tmp_path / "model").mkdir()
+    monkeypatch.chdir(tmp_path)
+    config = parse_options(["problem.path=mine", "engine=scripted", "engine.file=replies.jsonl", "model=model"])
+
+    assert config.problem.path == str(tmp_path / "mine")
+    assert config.model == str(tmp_path / "model")
+    assert config.engine == ScriptedConfig(file=str(tmp_path / "replies.jsonl"))
+    assert parse_options(["problem=circle_packing", "model=owner/name"]).model == "owner/name"
 
 
 def test_paths_and_urls_need_no_quoting():
