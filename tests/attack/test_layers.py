@@ -105,6 +105,48 @@ def test_tier_lite_needs_a_landlock_with_scopes() -> None:
     assert done.stderr.strip().endswith("LayerMissing: landlock: abi 5 of 6; Linux 6.12 or newer has it")
 
 
+CONTAINER = """
+import json, os, struct
+from sandbox import Tier, linux, open_sandbox, seccomp, syscalls
+
+KEPT = {0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 27, 29, 31}  # capabilities of a container of Docker's
+for number in range(41):
+    if number not in KEPT and os.geteuid() == 0:
+        linux.prctl(linux.PR_CAPBSET_DROP, number)
+if os.geteuid() == 0:
+    header = (linux.ctypes.c_uint32 * 2)(0x20080522, 0)
+    low = sum(1 << number for number in KEPT)
+    linux.check(linux.LIBC.capset(header, (linux.ctypes.c_uint32 * 6)(low, low, 0, 0, 0, 0)), "capset")
+machine = os.uname().machine
+table = syscalls.numbers(machine)
+program = [(0x20, 0, 0, 0)]
+for name in ("unshare", "mount", "setns", "pivot_root", "umount2", "mount_setattr"):
+    program += [(0x15, 0, 1, table[name]), (0x06, 0, 0, 0x50001)]
+program.append((0x06, 0, 0, 0x7FFF0000))
+seccomp.install(b"".join(struct.pack("=HBBI", *each) for each in program), machine)
+with open_sandbox(require=Tier.LITE, preload=("numpy",)) as sandbox:
+    report = sandbox.report
+    print(json.dumps([str(report.tier), report.missing, "REACHED" in report.canaries.values()]))
+"""
+
+
+@pytest.mark.parametrize("persona", ["root lite", "nobody lite"])
+def test_a_container_that_forbids_namespaces_gets_tier_lite(persona: str) -> None:
+    """With Docker's capabilities and without unshare and mount, the same call opens tier lite and says what is missing.
+
+    A filter and a smaller capability set stand in for the container.
+    """
+    (path, _, _), who = command_for(persona)
+    done = subprocess.run(
+        [path, "-c", CONTAINER], env=environment("s"), cwd="/", capture_output=True, text=True, check=False, **who
+    )
+    assert done.stdout, done.stderr
+    tier, missing, reached = json.loads(done.stdout)
+
+    assert (tier, reached) == ("lite", False)
+    assert missing[0].startswith("full: namespaces: ")
+
+
 def test_lite_minus_without_root_forbids_processes_and_changes() -> None:
     """The weakest walled tier keeps programs from forking and from changing files, and says what it leaves open."""
     (path, _, _), who = command_for("nobody lite")

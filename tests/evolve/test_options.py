@@ -1,5 +1,7 @@
 """From words to configurations."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
