@@ -142,8 +142,11 @@ def memory(runner: Runner) -> None:
 
 
 def entries(folder: str) -> int:
-    """Return how many entries `folder` has."""
-    return len(list(Path(folder).iterdir()))
+    """Return how many entries `folder` has; 0 if they may not be seen, as those of a zygote of another user."""
+    try:
+        return len(list(Path(folder).iterdir()))
+    except PermissionError:
+        return 0
 
 
 def state(runner: Runner) -> dict[str, float]:

@@ -119,8 +119,7 @@ def check_seed(workshop: Workshop, *, seed: int) -> tuple[Evaluation, ...]:
 
 def policy_name(config: Config) -> str:
     """Return what writes the completions, for people."""
-    engine = config.engine
-    return f"recorded completions, {engine.file}" if isinstance(engine, ScriptedConfig) else config.model
+    return "recorded completions" if isinstance(config.engine, ScriptedConfig) else config.model
 
 
 def resolve_policy(config: Config, notify: Callable[[str], None]) -> Path | None:

@@ -37,3 +37,11 @@ def test_a_program_can_be_a_module_of_dataclasses_and_classes(play) -> None:
     )
 
     assert play(source).answers == ([0.5, [1, 2], "candidate"],)
+
+
+def test_the_example_of_the_readme_runs(box: sandbox.Sandbox) -> None:
+    """What a reader copies first works as it stands."""
+    if box.report.tier is not Tier.FULL:
+        pytest.skip("needs tier full")
+    text = (Path(sandbox.__file__).parent / "README.md").read_text()
+    exec(compile(text.split("```python\n")[1].split("```")[0], "README.md", "exec"), {})
