@@ -5,6 +5,7 @@ and judges the answer; for a rule it plays, calling the candidate at every move,
 come. The candidate's own process, its prints and its numbers decide nothing.
 """
 
+import contextlib
 import json
 import socket
 import subprocess
@@ -69,15 +70,14 @@ def judge(problem: Problem, verifier: Verifier, channel: socket.socket) -> Judge
 def serve(control: socket.socket, problem: Problem) -> None:
     """Judge one candidate for each channel that arrives on `control`, until the other side closes it."""
     verifier = load_verifier(problem)
-    while True:
-        message, descriptors, _, _ = socket.recv_fds(control, 1, 1)
-        if not message:
-            return
-        judgement = judge(problem, verifier, socket.socket(fileno=descriptors[0]))
-        try:
+    # The other side may be killed, or close, at any moment: then nobody waits for what this process would say.
+    with contextlib.suppress(EOFError, ConnectionError):
+        while True:
+            message, descriptors, _, _ = socket.recv_fds(control, 1, 1)
+            if not message:
+                return
+            judgement = judge(problem, verifier, socket.socket(fileno=descriptors[0]))
             frame.send(control, _to_tree(judgement))
-        except EOFError:  # the other side was killed meanwhile
-            return
 
 
 def _to_tree(judgement: Judgement) -> dict[str, object]:

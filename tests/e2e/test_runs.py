@@ -207,9 +207,13 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_resume(evolve, replies, tmp_path):
         stderr=subprocess.PIPE,
         text=True,
     )
-    wait_for_rows(run / "evolve.db", 3)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    try:
+        wait_for_rows(run / "evolve.db", 3)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.communicate()
 
     assert process.returncode == 130, err
     assert f"evolve resume run={run}" in out
