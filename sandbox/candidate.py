@@ -32,24 +32,25 @@ _NICE: Final = 5
 READY: Final = b"+"
 
 
-def wait(orders: socket.socket, walls: Walls, *, gate: int, scratch: str) -> None:
+def wait(orders: socket.socket, walls: Walls, *, parent: int, gate: int, scratch: str) -> None:
     """Wait for the order, put up all walls around this process, and run the program in it.
 
     Args:
         orders: Where the warden sends the order; nothing happens if it closes.
         walls: What holds for all programs.
+        parent: Process id of the warden.
         gate: Pipe to the warden; it gets `READY` once the walls are up.
         scratch: The program's own folder.
 
     Raises:
         OSError: A wall could not be built. The program has not run.
     """
-    parent = os.getppid()
     os.setsid()
     linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    # A warden that died before the death signal was set sends none.
     if os.getppid() == parent and (taken := wire.receive_order(orders)) is not None:
         _become(*taken, walls, gate=gate, scratch=scratch)
 

@@ -129,12 +129,13 @@ class Evaluation:
                 raise SandboxFailure("the evaluation did not end in time; the zygote counts as lost")
 
     def _hear(self, packet: bytes) -> None:
-        if not packet:
-            message = "the zygote or the warden died"
-            raise SandboxFailure(f"{message} while the program ran") if self._started else SetupFailure(message)
-        notice = wire.unpack(packet)
+        notice = wire.unpack(packet) if packet else wire.Failed(detail="the zygote or the warden died")
         if isinstance(notice, wire.Failed):
-            raise SetupFailure(notice.detail)
+            raise (
+                SandboxFailure(f"{notice.detail}, while the program ran")
+                if self._started
+                else SetupFailure(notice.detail)
+            )
         if isinstance(notice, wire.Started):
             self._started = True
             self._channel.close()

@@ -65,10 +65,13 @@ class _Program:
     def __init__(self, walls: Walls, folder: str) -> None:
         self._orders, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._gate, gate = os.pipe()
+        warden = os.getpid()
         self.pid = os.fork()
         if self.pid == 0:
             with EndsProcess():
-                candidate.wait(theirs, walls, gate=gate, scratch=folder)
+                # Or the process would hold its own order's socket open, and never see its warden's end.
+                self._orders.close()
+                candidate.wait(theirs, walls, parent=warden, gate=gate, scratch=folder)
         theirs.close()
         os.close(gate)
 

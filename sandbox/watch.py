@@ -48,7 +48,6 @@ class Watch:
         self._peak_bytes = 0
         self._peak_tasks = 1
         self._file_bytes = 0
-        self._cpu_s = 0.0
 
     def until_end(self, control: socket.socket, life: int) -> wire.Ended:
         """Wait for the end, kill what is left of the tree, and return how it went.

@@ -108,7 +108,7 @@ def test_a_fork_bomb_does_not_use_up_its_neighbours_processes(runner: Runner) ->
 def test_the_zygotes_death_is_no_programs_fault_and_the_next_run_works(runner: Runner) -> None:
     """A run whose zygote is killed raises; nothing survives, and the sandbox starts another by itself."""
     assert play(runner, "def solve(): return 5").answers == (5,)
-    zygote = runner.zygote.pid
+    zygote, folder = runner.zygote.pid, runner.zygote.scratch
     below: list[int] = []
 
     def kill() -> None:
@@ -125,6 +125,7 @@ def test_the_zygotes_death_is_no_programs_fault_and_the_next_run_works(runner: R
 
     assert len(below) >= 8
     assert gone(below)
+    assert runner.report.tier is Tier.FULL or nothing_left(folder)
     assert play(runner, "def solve(): return 5").answers == (5,)
 
 
@@ -147,6 +148,19 @@ def test_a_zygote_that_died_idle_costs_no_run(runner: Runner) -> None:
     assert gone(below)
 
     assert play(runner, "def solve(): return 5").answers == (5,)
+
+
+def test_a_warden_in_waiting_leaves_nothing(runner: Runner) -> None:
+    """However early its zygote dies, a warden that waits for an order ends, and so does its program's process."""
+    for delay in range(8):
+        with start(runner.blueprint, prove=False) as opened:
+            time.sleep(delay / 1000)
+            below = [opened.zygote.pid, *tree.descendants(opened.zygote.pid)]
+            os.kill(opened.zygote.pid, signal.SIGKILL)
+
+            assert gone(below)
+            # In tier full the namespace has died with its zygote; elsewhere the folder names all that is the zygote's.
+            assert not opened.zygote.scratch or nothing_left(opened.zygote.scratch)
 
 
 def test_zygotes_are_replaced_while_programs_run(runner: Runner) -> None:
@@ -259,6 +273,7 @@ def test_killing_the_controller_leaves_nothing(persona: str) -> None:
 
     assert len(below) >= 1 + 3 + 3 * 4
     assert gone(below)
+    assert nothing_left(f'"controller": {process.pid},')
     assert not scratch or not Path(scratch).exists()
 
 
@@ -270,6 +285,23 @@ def gone(pids: list[int]) -> bool:
             return True
         time.sleep(0.02)
     return False
+
+
+def nothing_left(mark: str) -> bool:
+    """Return whether, within ten seconds, no process is left whose zygote was started with `mark` in its arguments."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        if not any(mark in command_line(path) for path in Path("/proc").iterdir() if path.name.isdecimal()):
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def command_line(process: Path) -> str:
+    """Return the arguments of a process that runs."""
+    with contextlib.suppress(OSError):
+        return (process / "cmdline").read_text()
+    return ""
 
 
 def alive(pid: int) -> bool:

@@ -34,25 +34,14 @@ def ask(samples=1, group=0):
     return Request(group=group, messages=messages, samples=tuple(range(samples)), first=0)
 
 
-def test_64_in_flight_give_50_completions_a_second_from_a_server_that_takes_a_second(say):
-    """Latency is hidden: 192 completions of 1 s each take little more than 3 s, never more than 64 at once.
-
-    The best of three times, for the machine may be busy with something else.
-    """
-    server = say.serve(lambda number: say.chat(f"reply {number}", delay_s=1.0))
-    rate = 0.0
+def test_as_many_requests_are_in_flight_as_configured(say):
+    """192 completions of 0.3 s each: 64 at once and never more, each yielded once."""
+    server = say.serve(lambda number: say.chat(f"reply {number}", delay_s=0.3))
     with open_engine(server.url, in_flight=64) as engine:
-        for _ in range(3):
-            if rate < 50:
-                start = time.monotonic()
-                completions = list(engine.stream([ask(16, group) for group in range(12)]))
-                rate = len(completions) / (time.monotonic() - start)
-                assert sorted((c.group, c.sample) for c in completions) == [
-                    (g, s) for g in range(12) for s in range(16)
-                ]
+        completions = list(engine.stream([ask(16, group) for group in range(12)]))
 
+    assert sorted((c.group, c.sample) for c in completions) == [(g, s) for g in range(12) for s in range(16)]
     assert server.most_in_flight == 64
-    assert rate >= 50
 
 
 def test_a_completion_is_yielded_before_slower_ones_end(say):
