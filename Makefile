@@ -37,10 +37,11 @@ check: setup
 	$(VENV)/bin/lint-imports
 
 bench: setup
-	@echo "== bench: framework CPU a mutation, completions/s from a slow server, database"
+	@echo "== bench: framework CPU a mutation, completions/s from a slow server, database, sandbox"
 	$(RUN) -m benchmarks.framework
 	$(RUN) -m benchmarks.server
 	$(RUN) -m benchmarks.database
+	$(RUN) -m benchmarks.sandbox
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
