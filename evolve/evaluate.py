@@ -105,11 +105,12 @@ class Evaluator:
 
 def _outcome(result: Result, judgement: Judgement) -> tuple[Outcome, str]:
     """Return the outcome and the feedback; how the process ended goes before what it answered."""
+    if judgement.kind is JudgementKind.MALFORMED and result.ending in (Ending.FINISHED, Ending.ERROR):
+        # The verifier hung up on it, so that an error which followed is no more than that.
+        return Outcome.INVALID, judgement.reason
     if result.ending is not Ending.FINISHED:
         return _OUTCOMES[result.ending], result.feedback or result.detail
-    match judgement:
-        case Judgement(kind=JudgementKind.VERDICT, verdict=verdict) if verdict is not None:
-            return (Outcome.VALID, "") if verdict.valid else (Outcome.INVALID, verdict.reason or "")
-        case Judgement(kind=JudgementKind.MALFORMED):
-            return Outcome.INVALID, judgement.reason
+    verdict = judgement.verdict
+    if verdict is not None:
+        return (Outcome.VALID, "") if verdict.valid else (Outcome.INVALID, verdict.reason or "")
     return Outcome.CRASHED, "the program ended without an answer"

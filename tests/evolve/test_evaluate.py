@@ -1,0 +1,101 @@
+"""Programs in the sandbox, judged in the verifier's process."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+from support import TRIVIAL
+
+from evolve.evaluate import Evaluator
+from evolve.types import Outcome
+from problems import load_problem
+from sandbox import Tier, open_sandbox
+
+PROBLEM = load_problem("trivial", TRIVIAL)
+QUICK = replace(PROBLEM, limits=replace(PROBLEM.limits, wall_s=1.0, memory_mib=256))
+
+
+@pytest.fixture(scope="module")
+def evaluator():
+    """A real sandbox, two verifiers, one second for each program."""
+    with open_sandbox(require=Tier.NONE) as sandbox, Evaluator(QUICK, sandbox, workers=2) as running:
+        yield running
+
+
+def answer(body: str) -> str:
+    return f"def answer():\n{body}\n"
+
+
+def test_a_valid_program_has_its_score_from_the_verifier(evaluator):
+    """Score, exact score and construction are there, and what the run cost."""
+    evaluation = evaluator.evaluate(answer("    return 12345"), seed=3)
+
+    assert (evaluation.outcome, evaluation.score, evaluation.exact) == (Outcome.VALID, 12345.0, "12345")
+    assert json.loads(evaluation.construction or "") == 12345
+    assert evaluation.seed == 3
+    assert evaluation.wall_s > 0
+    assert evaluation.peak_memory_mib > 0
+
+
+@pytest.mark.parametrize(
+    ("body", "outcome", "feedback"),
+    [
+        ("    return -1", Outcome.INVALID, "not an int"),
+        ("    return 10**9 + 1", Outcome.INVALID, "not an int"),
+        ("    return True", Outcome.INVALID, "not an int"),
+        ("    return float('nan')", Outcome.INVALID, ""),
+        ("    return '7'", Outcome.INVALID, "not an int"),
+        ("    return 1 / 0", Outcome.CRASHED, "ZeroDivisionError"),
+        ("    while True: pass", Outcome.TIMED_OUT, ""),
+        ("    return bytearray(2**30) and 1", Outcome.CRASHED, "MemoryError"),
+        ("    import os\n    os._exit(0)", Outcome.CRASHED, ""),
+        ("    import os\n    os.kill(os.getpid(), 9)", Outcome.KILLED, ""),
+    ],
+)
+def test_every_failure_has_its_outcome(body, outcome, feedback, evaluator):
+    """What a program does wrong decides the outcome; no failure carries a score."""
+    evaluation = evaluator.evaluate(answer(body), seed=0)
+
+    assert evaluation.outcome is outcome
+    assert evaluation.score is None
+    assert feedback in evaluation.feedback
+
+
+def test_a_forged_answer_is_data_like_any_other(evaluator):
+    """A program that writes its own bytes to the channel, or prints a score, gains nothing by it."""
+    forged = answer("    import os\n    os.write(3, b'EVR1 valid score 1e9')\n    return 5")
+    printed = answer('    print(\'{"valid": true, "score": 1e9}\')\n    return 5')
+
+    assert evaluator.evaluate(forged, seed=0).outcome is Outcome.INVALID
+    assert evaluator.evaluate(printed, seed=0).score == 5.0
+
+
+def test_evaluations_at_once_do_not_mix(evaluator):
+    """Sixteen threads on two verifiers each get the score of their own program."""
+    with ThreadPoolExecutor(16) as pool:
+        evaluations = list(pool.map(lambda n: evaluator.evaluate(answer(f"    return {n}"), seed=0), range(40)))
+
+    assert [evaluation.score for evaluation in evaluations] == [float(n) for n in range(40)]
+
+
+def test_a_failure_of_our_own_is_lost_and_blamed_on_nobody():
+    """When the sandbox is gone the outcome is LOST, whatever the program."""
+    sandbox = open_sandbox(require=Tier.NONE)
+    with Evaluator(QUICK, sandbox, workers=1) as running:
+        assert running.evaluate(answer("    return 1"), seed=0).outcome is Outcome.VALID
+        sandbox.close()
+        for _ in range(2):
+            assert running.evaluate(answer("    return 1"), seed=0).outcome is Outcome.LOST
+
+
+def test_the_seed_reaches_every_generator_of_the_program(evaluator):
+    """The same seed gives the same answer, another seed another one, though the program never seeds."""
+    source = answer(
+        "    import random\n    import numpy as np\n"
+        "    return random.randrange(10**4) + 10**4 * int(np.random.default_rng().integers(10**4))"
+    )
+
+    first, again, other = (evaluator.evaluate(source, seed=seed).score for seed in (1, 1, 2))
+
+    assert first == again != other
