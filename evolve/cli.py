@@ -135,9 +135,11 @@ _COMMANDS: dict[str, Callable[[Sequence[str], Console], int]] = {
 def main() -> None:
     """Run the command that the process's arguments name, and exit with its code.
 
-    SIGTERM, by which batch systems end a job, stops a run as Ctrl-C does.
+    SIGTERM, by which batch systems end a job, stops a run as Ctrl-C does; and SIGINT does so in a background job too,
+    where shells have it ignored.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     sys.exit(call(sys.argv[1:]))
 
 

@@ -195,8 +195,9 @@ def test_a_killed_and_resumed_run_ends_like_one_that_was_not_killed(evolve, repl
     assert dump(run / "evolve.db") == dump(whole / "evolve.db")
 
 
-def test_ctrl_c_stops_cleanly_and_says_how_to_resume(evolve, replies, tmp_path):
-    """SIGINT ends the run with code 130 within seconds, with a report and the command that goes on."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_stops_cleanly_and_says_how_to_resume(number, evolve, replies, tmp_path):
+    """SIGINT, or a batch system's SIGTERM, ends the run with code 130, a report, and the command that goes on."""
     run = tmp_path / "run"
     file = replies([program(i, sleep_s=0.5) for i in range(1, 65)])
     words = trivial(file, run, "budget.steps=4", "rollout.parents=4", "rollout.samples=4")
@@ -209,7 +210,7 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_resume(evolve, replies, tmp_path):
     )
     try:
         wait_for_rows(run / "evolve.db", 3)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         out, err = process.communicate(timeout=30)
     finally:
         process.kill()
