@@ -21,7 +21,7 @@ from evolve.engine.vllm import VllmEngine
 from evolve.options import parse_options
 from evolve.run_folder import new_run_folder
 from evolve.session import Outside, Session, begin
-from evolve.types import StepReport
+from evolve.types import Outcome, StepReport
 
 #: Steps whose prompts the bare engine decodes again.
 BARE_STEPS = 3
@@ -35,7 +35,8 @@ def bare_rate(engine: VllmEngine, store: RunStore, steps: list[int], samples: in
     tokenizer = llm.get_tokenizer()
     rows = []
     for step in steps:
-        prompts = {attempt.prompt: None for attempt in store.attempts_of(step)}
+        # One prompt for each group, equal ones too, so that both decode the same number of completions.
+        prompts = {(attempt.id - 1) // samples: attempt.prompt for attempt in store.attempts_of(step)}
         ids = [
             tokenizer.apply_chat_template(
                 [{"role": message.role, "content": message.content} for message in prompt],
@@ -43,7 +44,7 @@ def bare_rate(engine: VllmEngine, store: RunStore, steps: list[int], samples: in
                 tokenize=True,
                 return_dict=True,
             )["input_ids"]
-            for prompt in prompts
+            for prompt in prompts.values()
         ]
         params = SamplingParams(
             n=samples,
@@ -60,10 +61,14 @@ def bare_rate(engine: VllmEngine, store: RunStore, steps: list[int], samples: in
     return rows
 
 
-def rate(reports: list[StepReport], *, with_tail: bool) -> float:
-    """Return generated tokens/s over the steps, of the generation alone or of whole steps."""
+def rate(store: RunStore, reports: list[StepReport], *, with_tail: bool) -> float:
+    """Return generated tokens/s over the steps, of the generation alone or of whole steps.
+
+    Tokens belong to the step that generated them, also where their evaluation counted in a later one.
+    """
     seconds = sum(report.generate_s + (report.tail_s if with_tail else 0.0) for report in reports)
-    return sum(report.tokens for report in reports) / seconds
+    tokens = sum(attempt.completion.tokens for report in reports for attempt in store.attempts_of(report.step))
+    return tokens / seconds
 
 
 def figures(store: RunStore, session: Session, bare: list[dict[str, float]], elapsed: float) -> dict[str, Any]:
@@ -72,17 +77,18 @@ def figures(store: RunStore, session: Session, bare: list[dict[str, float]], ela
     result = session.result("")
     whole = sum(report.generate_s + report.tail_s for report in reports)
     bare_tokens = sum(row["tokens"] for row in bare) / sum(row["seconds"] for row in bare) if bare else None
-    generation = rate(reports, with_tail=False)
+    again = {row["step"] for row in bare}
+    compared = [report for report in reports if report.step in again]
     return {
         "seed_program_wall_s": store.evaluations(0)[0].wall_s,
         "steps": len(reports),
         "completions": store.attempts_made(),
         "seconds_of_all_steps": whole,
         "seconds_of_the_session": elapsed,
-        "tokens_per_s_generation": generation,
-        "tokens_per_s_whole_steps": rate(reports, with_tail=True),
+        "tokens_per_s_generation": rate(store, reports, with_tail=False),
+        "tokens_per_s_whole_steps": rate(store, reports, with_tail=True),
         "bare_tokens_per_s": bare_tokens,
-        "share_of_bare": None if bare_tokens is None else generation / bare_tokens,
+        "share_of_bare": None if bare_tokens is None else rate(store, compared, with_tail=False) / bare_tokens,
         "evaluations_per_s": sum(report.attempts for report in reports) / whole,
         "outcomes": {str(outcome): count for outcome, count in result.outcomes.items()},
         "improved": sum(report.improved for report in reports),
@@ -99,7 +105,7 @@ def figures(store: RunStore, session: Session, bare: list[dict[str, float]], ela
                 "stragglers": report.stragglers,
                 "best": report.best,
                 "improved": report.improved,
-                "valid": report.outcomes.get("valid", 0),
+                "valid": report.outcomes.get(Outcome.VALID, 0),
             }
             for report in reports
         ],
@@ -149,7 +155,7 @@ def main() -> None:
         ended = session.go(engine, model)
         elapsed = time.perf_counter() - started
         console.print(f"{ended.reason}; best {ended.best!r}")
-        steps = [report.step for report in store.reports()[1:]]
+        steps = [report.step for report in store.reports()[1:-1]]  # a budget may have cut the last one
         chosen = steps[:: max(1, len(steps) // BARE_STEPS)][:BARE_STEPS]
         keep(figures(store, session, [], elapsed), folder.report, out)
         # vLLM runs in the engine's own thread, so the bare calls are made there too.
