@@ -170,6 +170,9 @@ def test_a_killed_run_loses_no_evaluated_program_and_goes_on(evolve, replies, tm
     assert resumed.returncode == 0, resumed.stderr
     assert {number: after[number] for number in before} == before
     assert sorted(after) == list(range(33))
+    with sqlite3.connect(run / "evolve.db") as connection:
+        counted = connection.execute("select attempts from steps where step > 0 order by step").fetchall()
+    assert counted == [(16,), (16,)]
     deadline = time.monotonic() + 10
     while survivors(str(run)) and time.monotonic() < deadline:
         time.sleep(0.1)
