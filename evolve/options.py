@@ -209,5 +209,5 @@ def _one_line(error: Exception, words: Sequence[str]) -> str:
 
 def _unknown_option(name: str) -> str:
     close = difflib.get_close_matches(name, option_names(), n=1, cutoff=0.6)
-    hint = f"did you mean {close[0]}?" if close else "evolve/config.py lists all options"
+    hint = f"did you mean {close[0]}?" if close else "evolve/config lists all options"
     return f"{name} is no option of this run: {hint}"

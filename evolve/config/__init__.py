@@ -1,0 +1,137 @@
+"""Every option of a run, with its default: one frozen dataclass for each group of options.
+
+The YAML files in `configs/` name variants; they hold no defaults of their own but what makes the variant.
+"""
+
+from dataclasses import dataclass, field
+
+from evolve.config.checks import at_least, one_of
+from evolve.config.engine import EngineConfig, SamplingConfig, ScriptedConfig, ServerConfig, VllmConfig
+from evolve.config.search import (
+    BestOfNConfig,
+    MapElitesConfig,
+    PromptConfig,
+    RandomConfig,
+    RewardConfig,
+    RolloutConfig,
+    SelectionConfig,
+)
+
+__all__ = [
+    "BestOfNConfig",
+    "BudgetConfig",
+    "Config",
+    "DatabaseConfig",
+    "EngineConfig",
+    "MapElitesConfig",
+    "ProblemConfig",
+    "PromptConfig",
+    "RandomConfig",
+    "RewardConfig",
+    "RolloutConfig",
+    "RunSettings",
+    "SamplingConfig",
+    "SandboxConfig",
+    "ScriptedConfig",
+    "SelectionConfig",
+    "ServerConfig",
+    "VllmConfig",
+]
+
+
+@dataclass(frozen=True)
+class ProblemConfig:
+    """Which problem.
+
+    Attributes:
+        name: A built-in problem's name, or any name together with `path`.
+        path: The folder of a problem that lies outside the project.
+    """
+
+    name: str = "???"
+    path: str | None = None
+
+
+@dataclass(frozen=True)
+class SandboxConfig:
+    """Where programs run.
+
+    Attributes:
+        require: full, lite, lite-minus or none: the run refuses to start on a machine that gives less.
+        workers: Evaluations at once; 0 for one a core, fewer beside an engine in this process.
+    """
+
+    require: str = "lite"
+    workers: int = 0
+
+    def __post_init__(self) -> None:
+        one_of("sandbox.require", self.require, ("full", "lite", "lite-minus", "none"))
+        at_least("sandbox.workers", self.workers, 0)
+
+
+@dataclass(frozen=True)
+class BudgetConfig:
+    """When the run stops; see `evolve.budget.Budget`. Without any option it stops after an hour."""
+
+    steps: int | None = None
+    minutes: float | None = None
+    completions: int | None = None
+    tokens: int | None = None
+    score: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "minutes", "completions", "tokens"):
+            at_least(f"budget.{name}", getattr(self, name), 0)
+
+
+@dataclass(frozen=True)
+class DatabaseConfig:
+    """Where the database is.
+
+    Attributes:
+        url: A SQLAlchemy URL; None for an SQLite file in the run's folder.
+    """
+
+    url: str | None = None
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """The run itself.
+
+    Attributes:
+        dir: Its folder; None for a new one under `runs/`.
+        seed: Seeds the selection, the prompts and every candidate.
+    """
+
+    dir: str | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Config:
+    """All options of `evolve run`.
+
+    Attributes:
+        model: A hub id, a folder, a GGUF file, or a name that `evolve doctor` lists; of a server, its model's name.
+        model_cache: Where resolved models are kept.
+        learner: frozen: the model stays as it is.
+    """
+
+    problem: ProblemConfig = field(default_factory=ProblemConfig)
+    model: str = "qwen2.5-coder-1.5b-instruct"
+    model_cache: str = "~/.cache/thetaevolve"
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    learner: str = "frozen"
+    selection: SelectionConfig = field(default_factory=SelectionConfig)
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    prompt: PromptConfig = field(default_factory=PromptConfig)
+    reward: RewardConfig = field(default_factory=RewardConfig)
+    sandbox: SandboxConfig = field(default_factory=SandboxConfig)
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
+    database: DatabaseConfig = field(default_factory=DatabaseConfig)
+    run: RunSettings = field(default_factory=RunSettings)
+
+    def __post_init__(self) -> None:
+        one_of("learner", self.learner, ("frozen",))

@@ -1,0 +1,124 @@
+"""Options of the search: selection, size of a step, prompt, reward."""
+
+from dataclasses import dataclass, field
+
+from evolve.archive import Measure
+from evolve.config.checks import at_least, one_of
+from evolve.errors import ConfigError
+from evolve.prompt import ReplyFormat
+from evolve.reward import LazyMode, RewardMode
+
+
+@dataclass(frozen=True)
+class SelectionConfig:
+    """What all selections share; `kind` says which one it is."""
+
+    kind: str = "???"
+
+
+@dataclass(frozen=True)
+class MapElitesConfig(SelectionConfig):
+    """Islands with archives; see `evolve.selection.MapElitesSettings` for each option."""
+
+    kind: str = "map_elites"
+    islands: int = 4
+    exploration: float = 0.2
+    exploitation: float = 0.6
+    measures: list[str] = field(default_factory=lambda: [str(Measure.SCORE), str(Measure.LENGTH)])
+    bins: int = 16
+    archive: int = 24
+    migration_interval: int = 5
+    migration_share: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name in ("islands", "bins", "archive"):
+            at_least(f"selection.{name}", getattr(self, name), 1)
+        at_least("selection.migration_interval", self.migration_interval, 0)
+        for measure in self.measures:
+            one_of("selection.measures", measure, Measure)
+        if not (self.exploration >= 0 and self.exploitation >= 0 and self.exploration + self.exploitation <= 1):
+            raise ConfigError(
+                "selection.exploration and selection.exploitation are shares: their sum must be at most 1"
+            )
+
+
+@dataclass(frozen=True)
+class BestOfNConfig(SelectionConfig):
+    """The baseline without evolution: every parent is the seed program."""
+
+    kind: str = "best_of_n"
+
+
+@dataclass(frozen=True)
+class RandomConfig(SelectionConfig):
+    """The baseline without pressure: every parent is uniform over the valid programs."""
+
+    kind: str = "random"
+
+
+@dataclass(frozen=True)
+class RolloutConfig:
+    """Sizes of a step.
+
+    Attributes:
+        parents: Groups of a step.
+        samples: Completions of a group.
+        late: The share of a step's evaluations that may be unfinished when the next step begins; they go on beside its
+            generation and count in a later step. 0 waits for all, which makes a run with recorded completions
+            reproducible.
+    """
+
+    parents: int = 8
+    samples: int = 8
+    late: float = 0.5
+
+    def __post_init__(self) -> None:
+        at_least("rollout.parents", self.parents, 1)
+        at_least("rollout.samples", self.samples, 1)
+        if not 0 <= self.late <= 1:
+            raise ConfigError(f"rollout.late={self.late} is no share: it must be from 0 to 1")
+
+
+@dataclass(frozen=True)
+class PromptConfig:
+    """What a prompt shows beside the problem and the parent; see `evolve.prompt.PromptSettings`.
+
+    The defaults are those that served a 1.5-billion-parameter model best: two inspirations, no failures.
+
+    Attributes:
+        format: full, edits, or auto: edits from 7 billion parameters on, else full.
+    """
+
+    format: str = "auto"
+    inspirations: int = 2
+    failure: bool = False
+    moves: bool = True
+
+    def __post_init__(self) -> None:
+        at_least("prompt.inspirations", self.inspirations, 0)
+        one_of("prompt.format", self.format, ("auto", *ReplyFormat))
+
+
+@dataclass(frozen=True)
+class RewardConfig:
+    """What an attempt earns; see `evolve.reward`.
+
+    Attributes:
+        mode: raw, shaped, improvement, or problem: what the problem's folder says.
+        lazy: Which repetitions of known programs are punished: none, parent, any.
+        no_program: Of a reply without a child.
+        repeated: Of a punished repetition.
+        failed: Of a child that crashed or broke a limit.
+        invalid: Of a child whose construction was refused.
+    """
+
+    mode: str = "problem"
+    lazy: str = "any"
+    no_program: float = -0.4
+    repeated: float = -0.3
+    failed: float = -0.2
+    invalid: float = -0.1
+
+    def __post_init__(self) -> None:
+        one_of("reward.mode", self.mode, ("problem", *RewardMode))
+        one_of("reward.lazy", self.lazy, LazyMode)
