@@ -14,10 +14,13 @@ from evolve.types.problem import (
 )
 from evolve.types.program import (
     REPLY_FAILURES,
+    ArchiveCell,
+    Confirmation,
     Evaluation,
     Failure,
     Member,
     Membership,
+    Origin,
     Outcome,
     Program,
 )
@@ -31,12 +34,15 @@ from evolve.types.rollout import (
     Request,
     RunRecord,
     StepReport,
+    Training,
 )
 
 __all__ = [
     "REPLY_FAILURES",
+    "ArchiveCell",
     "Attempt",
     "Completion",
+    "Confirmation",
     "Direction",
     "Draw",
     "Evaluation",
@@ -46,6 +52,7 @@ __all__ = [
     "Member",
     "Membership",
     "Message",
+    "Origin",
     "Outcome",
     "Problem",
     "ProblemKind",
@@ -56,5 +63,6 @@ __all__ = [
     "RewardShape",
     "RunRecord",
     "StepReport",
+    "Training",
     "Verdict",
 ]

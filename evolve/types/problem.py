@@ -1,7 +1,8 @@
 """What a person wants solved: a problem, its records, and what the verifier says."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -87,6 +88,7 @@ class Problem:
         signature: That function's signature and contract, as the prompt shows it.
         arguments: What the entry point of a construction is called with, in order; empty for a rule, which the
             verifier calls itself.
+        measures: Names of the measures that a verdict gives beside the score, for the archive's grid.
         moves: Ideas of which a prompt draws one.
         records: Best first.
         seed_source: The program that a run starts from.
@@ -103,6 +105,7 @@ class Problem:
     signature: str
     arguments: tuple[object, ...] = ()
     limits: ProblemLimits
+    measures: tuple[str, ...] = ()
     moves: tuple[str, ...]
     shape: RewardShape
     reward_mode: str
@@ -124,6 +127,7 @@ class Verdict:
         exact: The score as a decimal string with more digits than a float64 holds; None unless valid.
         reason: Why it is invalid, with the size of the worst violation; None when valid.
         repaired: The score after the problem's documented repair, where there is one and it works.
+        measures: The problem's own measures of a valid construction, by name; see `Problem.measures`.
         construction: What was judged, as JSON data that `verify` accepts again.
     """
 
@@ -132,6 +136,7 @@ class Verdict:
     exact: str | None = None
     reason: str | None = None
     repaired: float | None = None
+    measures: Mapping[str, float] = field(default_factory=dict)
     construction: object = None
 
     def __post_init__(self) -> None:

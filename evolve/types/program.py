@@ -1,7 +1,8 @@
 """What becomes of a reply: outcomes, evaluations, programs, and their places in the population."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -50,6 +51,7 @@ class Evaluation:
         seed: What the candidate's random generators were seeded with.
         score: In the problem's unit; None unless the outcome is `VALID`.
         exact: The score as an exact decimal string; None unless `VALID`.
+        measures: The problem's own measures of a valid construction, by name; see `Problem.measures`.
         feedback: Traceback, or the verifier's reason: untrusted text, at most 2 kB.
         construction: JSON text; None unless `VALID`.
     """
@@ -58,6 +60,7 @@ class Evaluation:
     seed: int
     score: float | None = None
     exact: str | None = None
+    measures: Mapping[str, float] = field(default_factory=dict)
     feedback: str = ""
     construction: str | None = None
     wall_s: float = 0.0
@@ -96,6 +99,7 @@ class Member:
 
     Attributes:
         length: Characters of the source.
+        measures: Those of the evaluation that counts, by name.
     """
 
     id: int
@@ -104,6 +108,7 @@ class Member:
     identity: str
     score: float | None
     length: int
+    measures: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +124,48 @@ class Membership:
     island: int
     step: int
     migrant: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchiveCell:
+    """A program took a cell of an island's archive; the newest of a cell's entries says who holds it.
+
+    Attributes:
+        grid: Number of the island's grid, from 0; a range that grows begins a new grid with new cells.
+        cell: One bin for each measure.
+        step: The step at whose end it was taken.
+    """
+
+    program_id: int
+    island: int
+    grid: int
+    cell: tuple[int, ...]
+    step: int
+
+
+class Origin(StrEnum):
+    """Where a best construction came from."""
+
+    SCRATCH = "scratch"  #: found by a search that began with the problem's own seed program
+    SEEDED = "seeded"  #: the search began with, or took in, programs of another run
+    RECALL = "recall"  #: it equals a stored record up to symmetry, or its source spells it out as literals
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confirmation:
+    """What the check of a new best found: a fresh process verified it again, two unseen seeds ran it again.
+
+    Attributes:
+        confirmed: Whether it may be shown as a best; else it is in quarantine.
+        reason: Why it is in quarantine; empty when confirmed.
+        evaluations: The runs with unseen seeds, in their order.
+    """
+
+    program_id: int
+    confirmed: bool
+    reason: str
+    origin: Origin
+    evaluations: tuple[Evaluation, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -135,6 +135,18 @@ class StepReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """What the learner did after one step.
+
+    Attributes:
+        values: By name: losses, ratios, entropies, norms, and times in seconds (names that end in `_s`).
+    """
+
+    step: int
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
     """What the database keeps of a run.
 
