@@ -1,13 +1,16 @@
 """What the store's reads and writes share: their run, its database, and the time that they take."""
 
+import struct
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
-from database.session import Storage
+from database.session import DAMAGED, Storage
+from evolve.errors import EvolveError, StoreError
 from evolve.types import RunRecord
 
 
@@ -43,8 +46,18 @@ class RunAccess:
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
-        with self._timed(), self._storage.reading() as connection:
+        with self._timed(), self._storage.reading() as connection, self._damage_named():
             yield connection
+
+    @contextmanager
+    def _damage_named(self) -> Iterator[None]:
+        """Name the cause of what cannot be read although this program wrote it: SQLite does not check its pages."""
+        try:
+            yield
+        except EvolveError:  # of these, some are lookup errors too
+            raise
+        except (ValueError, LookupError, zlib.error, struct.error) as error:
+            raise StoreError(f"the database {self._storage.where} holds what nobody stored: {DAMAGED}") from error
 
     @contextmanager
     def _rows(self) -> Iterator[Session]:

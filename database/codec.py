@@ -4,12 +4,17 @@ Texts are UTF-8 with `surrogatepass`: a reply may hold lone surrogates, which pl
 text column of PostgreSQL refuses. Such a text comes back exactly as it went in.
 """
 
+import hashlib
 import json
+import math
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from evolve.types import Message
+
+#: Shared by a million members that have none.
+_NO_NUMBERS: Mapping[str, float] = {}
 
 
 def pack_text(text: str) -> bytes:
@@ -24,6 +29,11 @@ def pack_text(text: str) -> bytes:
 def unpack_text(packed: bytes) -> str:
     """Return the text that `pack_text` packed."""
     return zlib.decompress(packed).decode("utf-8", "surrogatepass") if packed else ""
+
+
+def text_sha256(text: str) -> bytes:
+    """Return the hash by which equal texts are stored once."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
 def messages_text(messages: Sequence[Message]) -> str:
@@ -58,3 +68,19 @@ def pack_floats(numbers: Sequence[float]) -> bytes | None:
 def unpack_floats(packed: bytes | None) -> tuple[float, ...]:
     """Return the `(T,)` log-probabilities that `pack_floats` packed."""
     return () if packed is None else tuple(number for (number,) in struct.iter_unpack("<f", zlib.decompress(packed)))
+
+
+def pack_numbers(numbers: Mapping[str, float]) -> dict[str, float | str] | None:
+    """Return numbers by name as JSON that every database takes, None when there are none.
+
+    JSON has no infinity and no NaN: these are strings.
+
+    >>> pack_numbers({"loss": float("nan"), "norm": 0.5})
+    {'loss': 'nan', 'norm': 0.5}
+    """
+    return {name: number if math.isfinite(number) else str(number) for name, number in numbers.items()} or None
+
+
+def unpack_numbers(packed: Mapping[str, float | str] | None) -> Mapping[str, float]:
+    """Return the numbers that `pack_numbers` packed."""
+    return _NO_NUMBERS if packed is None else {name: float(number) for name, number in packed.items()}

@@ -1,15 +1,25 @@
 """From the system's frozen values to rows and back."""
 
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from database import codec
-from database.rows import AttemptRow, EvaluationRow, ProgramRow, RunRow, StepRow
+from database.rows import (
+    AttemptRow,
+    CellRow,
+    ConfirmationEvaluationRow,
+    ConfirmationRow,
+    EvaluationRow,
+    ProgramRow,
+    RunRow,
+    StepRow,
+)
 from evolve.types import (
+    ArchiveCell,
     Attempt,
     Completion,
+    Confirmation,
     Draw,
     Evaluation,
     Message,
@@ -41,12 +51,14 @@ class AttemptValues:
 
     Attributes:
         messages: The prompt's JSON text; compressed only when it is not stored yet.
-        program: None when the attempt has no source of its own.
+        source: The child's text; None, like `program`, when the attempt has no source of its own.
     """
 
-    sha256: bytes
+    id: int
+    prompt_sha256: bytes
     messages: str
     attempt: Values
+    source: Values | None
     program: Values | None
     evaluations: list[Values]
 
@@ -65,12 +77,15 @@ def attempt_values(run_id: int, attempt: Attempt) -> AttemptValues:
     if attempt.reward is not None and math.isnan(attempt.reward):
         raise ValueError(f"attempt {attempt.id} has the reward NaN; None masks an attempt")
     messages = codec.messages_text(attempt.prompt)
-    sha256 = hashlib.sha256(messages.encode("utf-8", "surrogatepass")).digest()
+    prompt_sha256 = codec.text_sha256(messages)
+    source, program = _source_values(run_id, attempt) or (None, None)
     return AttemptValues(
-        sha256=sha256,
+        id=attempt.id,
+        prompt_sha256=prompt_sha256,
         messages=messages,
-        attempt=_attempt_values(run_id, sha256, attempt),
-        program=_program_values(run_id, attempt),
+        attempt=_attempt_values(run_id, prompt_sha256, attempt),
+        source=source,
+        program=program,
         evaluations=[
             _evaluation_values(run_id, attempt.id, number, evaluation)
             for number, evaluation in enumerate(attempt.evaluations)
@@ -106,20 +121,24 @@ def _attempt_values(run_id: int, sha256: bytes, attempt: Attempt) -> Values:
     }
 
 
-def _program_values(run_id: int, attempt: Attempt) -> Values | None:
+def _source_values(run_id: int, attempt: Attempt) -> tuple[Values, Values] | None:
+    """Return the rows of the attempt's text and of its program, None when it has none of its own."""
     if attempt.source is None:
         return None
-    return {
+    sha256 = codec.text_sha256(attempt.source)
+    text: Values = {"run_id": run_id, "sha256": sha256, "text": codec.pack_text(attempt.source)}
+    return text, {
         "run_id": run_id,
         "id": attempt.id,
-        "parent_id": attempt.draw.parent_id if attempt.id else None,
+        "parent_id": None if attempt.is_root else attempt.draw.parent_id,
         "step": attempt.step,
         "outcome": attempt.outcome,
         "failed": attempt.outcome in FAILURES,
         "score": attempt.score,
         "length": len(attempt.source),
         "identity": attempt.identity,
-        "source": codec.pack_text(attempt.source),
+        "source_sha256": sha256,
+        "measures": codec.pack_numbers(attempt.measures),
     }
 
 
@@ -139,6 +158,36 @@ def _evaluation_values(run_id: int, program_id: int, number: int, evaluation: Ev
         "exact": evaluation.exact,
         "feedback": codec.pack_text(evaluation.feedback),
         "construction": None if construction is None else codec.pack_text(construction),
+        "measures": codec.pack_numbers(evaluation.measures),
+    }
+
+
+def confirmation_values(run_id: int, number: int, confirmation: Confirmation) -> tuple[Values, list[Values]]:
+    """Return the row that holds `confirmation`, and those of its evaluations."""
+    row: Values = {
+        "run_id": run_id,
+        "program_id": confirmation.program_id,
+        "number": number,
+        "confirmed": confirmation.confirmed,
+        "origin": confirmation.origin,
+        "reason": codec.pack_text(confirmation.reason),
+    }
+    return row, [
+        _evaluation_values(run_id, confirmation.program_id, number, evaluation)
+        for number, evaluation in enumerate(confirmation.evaluations)
+    ]
+
+
+def cell_values(run_id: int, number: int, cell: ArchiveCell) -> Values:
+    """Return the row that holds `cell`."""
+    return {
+        "run_id": run_id,
+        "number": number,
+        "program_id": cell.program_id,
+        "island": cell.island,
+        "grid": cell.grid,
+        "step": cell.step,
+        "cell": list(cell.cell),
     }
 
 
@@ -185,7 +234,7 @@ def to_attempt(
         feedback=codec.unpack_text(row.feedback),
         reward=row.reward,
         identity=row.identity,
-        source=None if program is None else codec.unpack_text(program.source),
+        source=None if program is None else codec.unpack_text(program.content.text),
         known_as=row.known_as,
         evaluations=tuple(to_evaluation(evaluation) for evaluation in evaluations),
         score=None if program is None else program.score,
@@ -193,13 +242,14 @@ def to_attempt(
     )
 
 
-def to_evaluation(row: EvaluationRow) -> Evaluation:
+def to_evaluation(row: EvaluationRow | ConfirmationEvaluationRow) -> Evaluation:
     """Return the evaluation that this row holds."""
     return Evaluation(
         outcome=row.outcome,
         seed=row.seed,
         score=row.score,
         exact=row.exact,
+        measures=codec.unpack_numbers(row.measures),
         feedback=codec.unpack_text(row.feedback),
         construction=None if row.construction is None else codec.unpack_text(row.construction),
         wall_s=row.wall_s,
@@ -215,7 +265,7 @@ def to_program(row: ProgramRow) -> Program:
         id=row.id,
         parent_id=row.parent_id,
         step=row.step,
-        source=codec.unpack_text(row.source),
+        source=codec.unpack_text(row.content.text),
         identity=row.identity,
         outcome=row.outcome,
         score=row.score,
@@ -240,6 +290,22 @@ def to_report(row: StepRow) -> StepReport:
     )
 
 
+def to_cell(row: CellRow) -> ArchiveCell:
+    """Return the cell that this row holds."""
+    return ArchiveCell(program_id=row.program_id, island=row.island, grid=row.grid, cell=tuple(row.cell), step=row.step)
+
+
+def to_confirmation(row: ConfirmationRow, evaluations: Sequence[ConfirmationEvaluationRow]) -> Confirmation:
+    """Return the confirmation that these rows hold."""
+    return Confirmation(
+        program_id=row.program_id,
+        confirmed=row.confirmed,
+        reason=codec.unpack_text(row.reason),
+        origin=row.origin,
+        evaluations=tuple(to_evaluation(evaluation) for evaluation in evaluations),
+    )
+
+
 def to_record(row: RunRow) -> RunRecord:
     """Return the record that this row holds."""
     return RunRecord(
@@ -250,4 +316,5 @@ def to_record(row: RunRow) -> RunRecord:
         seed=row.seed,
         config=codec.unpack_text(row.config),
         started_at=row.started_at,
+        fingerprint=row.fingerprint or "",
     )

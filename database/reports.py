@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import aliased
 
 from database.access import RunAccess
 from database.mapping import to_evaluation, to_program
-from database.rows import AttemptRow, EvaluationRow, ProgramRow
+from database.rows import AttemptRow, ConfirmationRow, EvaluationRow, ProgramRow
 from evolve.errors import NotFoundError
 from evolve.types import Direction, Evaluation, Outcome, Program
 
-#: The id of the seed program and of its attempt, which no model made.
+#: The id of the seed program and of its attempt, which no model made; merged programs, of other runs, lie below it.
 SEED_ID = 0
 
 
@@ -19,11 +19,15 @@ class RunReports(RunAccess):
     """The reads that look back on a run; none of them is needed to search."""
 
     def best_programs(self, limit: int, direction: Direction) -> Sequence[Program]:
-        """Return up to `limit` valid programs by the score that counts, best first; ties go to the older."""
+        """Return up to `limit` valid programs by the score that counts, best first; ties go to the older.
+
+        Programs that a confirmation put in quarantine, and those that are the same, are left out.
+        """
         score = ProgramRow.score.desc() if direction is Direction.MAX else ProgramRow.score.asc()
         query = (
             select(ProgramRow)
             .where(ProgramRow.run_id == self.record.id, ProgramRow.score.is_not(None))
+            .where(ProgramRow.identity.not_in(self._quarantined()))
             .order_by(score, ProgramRow.id)
             .limit(limit)
         )
@@ -87,8 +91,26 @@ class RunReports(RunAccess):
             row = session.scalars(query).first()
             return None if row is None else (row.program_id, to_evaluation(row))
 
+    def merged(self) -> int:
+        """Return how many programs of other runs this run took in; they are its programs -1, -2, ... in that order."""
+        query = select(func.min(AttemptRow.id)).where(AttemptRow.run_id == self.record.id)
+        with self._reading() as connection:
+            lowest = connection.scalar(query)
+        return max(0, SEED_ID - (lowest or SEED_ID))
+
+    def evaluated(self) -> tuple[int, int]:
+        """Return how many programs were made by this run's model, and how many of them are distinct.
+
+        Samples of one group, and of the groups beside it, may be the same program: they share one evaluation.
+        """
+        identities = func.count(ProgramRow.identity.distinct())
+        query = select(func.count(), identities).where(ProgramRow.run_id == self.record.id, ProgramRow.id > SEED_ID)
+        with self._reading() as connection:
+            programs, distinct = connection.execute(query).one()
+        return programs, distinct
+
     def outcome_counts(self) -> Mapping[Outcome, int]:
-        """Return how many completions ended how; the seed program is none of them."""
+        """Return how many completions ended how; the seed program and merged ones are none of them."""
         query = (
             select(AttemptRow.outcome, func.count())
             .where(AttemptRow.run_id == self.record.id, AttemptRow.step > 0)
@@ -98,7 +120,7 @@ class RunReports(RunAccess):
             return {row[0]: row[1] for row in connection.execute(query)}
 
     def attempts_made(self) -> int:
-        """Return how many completions are stored; the seed program is none of them."""
+        """Return how many completions are stored; the seed program and merged ones are none of them."""
         return sum(self.outcome_counts().values())
 
     def token_totals(self) -> tuple[int, int]:
@@ -111,10 +133,14 @@ class RunReports(RunAccess):
         return int(tokens or 0), int(prompt_tokens or 0)
 
     def best_curve(self, direction: Direction) -> Sequence[tuple[float, int, float]]:
-        """Return each moment at which the best score rose: seconds, completions stored by then, the new best."""
+        """Return each moment at which the best score rose: seconds, completions stored by then, the new best.
+
+        Programs in quarantine are left out, as in `best_programs`.
+        """
+        shown = ProgramRow.identity.not_in(self._quarantined())
         query = (
             select(AttemptRow.id, AttemptRow.finished_s, ProgramRow.score)
-            .outerjoin(ProgramRow, (ProgramRow.run_id == AttemptRow.run_id) & (ProgramRow.id == AttemptRow.id))
+            .outerjoin(ProgramRow, (ProgramRow.run_id == AttemptRow.run_id) & (ProgramRow.id == AttemptRow.id) & shown)
             .where(AttemptRow.run_id == self.record.id)
             .order_by(AttemptRow.finished_s, AttemptRow.id)
         )
@@ -122,10 +148,20 @@ class RunReports(RunAccess):
         made = 0
         with self._reading() as connection:
             for attempt_id, finished_s, score in connection.execute(query):
-                made += attempt_id != SEED_ID
+                made += attempt_id > SEED_ID
                 if score is not None and (not curve or direction.gain(score, curve[-1][2]) > 0):
                     curve.append((finished_s, made, score))
         return curve
+
+    def _quarantined(self) -> Select[str]:
+        """Return the query for the identities of the programs in quarantine."""
+        program = aliased(ProgramRow)
+        here = (ConfirmationRow.run_id == program.run_id) & (ConfirmationRow.program_id == program.id)
+        return (
+            select(program.identity)
+            .join(ConfirmationRow, here)
+            .where(ConfirmationRow.run_id == self.record.id, ConfirmationRow.confirmed.is_(False))
+        )
 
     def _no(self, noun: str, number: int) -> NotFoundError:
         return NotFoundError(f"run {self.record.id} has no {noun} {number}: list its programs with `evolve show`")

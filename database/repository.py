@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
-from sqlalchemy import ColumnElement, insert, select
+from sqlalchemy import ColumnElement, delete, exists, insert, select
 from sqlalchemy.orm import Session
 
 from database.codec import pack_text
 from database.mapping import to_record
-from database.rows import RunRow
+from database.rows import AttemptRow, RunRow
 from database.schema import prepare
 from database.session import Storage, connect
 from database.store import RunStore
@@ -30,10 +30,20 @@ class Database:
         self._storage = storage
         self._clock = clock
 
-    def create_run(
-        self, *, problem: str, model: str, folder: str, seed: int, config: str, started_at: float
+    def create_run(  # noqa: PLR0913 - the fields of a `RunRecord`, each by its name
+        self,
+        *,
+        problem: str,
+        model: str,
+        folder: str,
+        seed: int,
+        config: str,
+        started_at: float,
+        fingerprint: str = "",
     ) -> RunStore:
         """Store a new run; `RunRecord` says what the arguments mean.
+
+        A run of the same folder that has no attempt goes: its process was killed before it had begun.
 
         Raises:
             RunFolderError: The folder holds a run already, or its name is no Unicode text.
@@ -46,11 +56,14 @@ class Database:
             "seed": seed,
             "started_at": started_at,
             "config": pack_text(config),
+            "fingerprint": fingerprint or None,
         }
         for name, text in (("folder", folder), ("model", model), ("problem", problem)):
             if not _is_plain(text):
                 raise RunFolderError(f"the run's {name} {text!r} is not Unicode text: use another name")
         with self._storage.writing(through_power_cut=True) as connection:
+            begun = exists().where(AttemptRow.run_id == RunRow.id)
+            connection.execute(delete(RunRow).where(RunRow.folder == folder, ~begun))
             other = connection.scalar(select(RunRow.id).where(RunRow.folder == folder))
             if other is not None:
                 raise RunFolderError(f"the folder {folder} holds run {other} already: resume it, or choose another")

@@ -16,10 +16,11 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     Text,
+    UniqueConstraint,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-from evolve.types import FinishReason, Outcome
+from evolve.types import FinishReason, Origin, Outcome
 
 #: Names of constraints, so that a later migration can name what it drops on every database.
 NAMES = {
@@ -31,8 +32,12 @@ NAMES = {
 }
 
 
-def _texts(enum: type[Outcome] | type[FinishReason]) -> list[str]:
+def _texts(enum: type[Outcome] | type[FinishReason] | type[Origin]) -> list[str]:
     return [member.value for member in enum]
+
+
+#: Numbers by name, as `database.codec.pack_numbers` gives them.
+Numbers = dict[str, float | str]
 
 
 class Base(DeclarativeBase):
@@ -46,9 +51,11 @@ class Base(DeclarativeBase):
         bytes: LargeBinary(),
         dict[str, int]: JSON(),
         list[int]: JSON(),
+        Numbers: JSON(none_as_null=True),
         # Plain text in the database: a new outcome needs no migration.
         Outcome: Enum(Outcome, native_enum=False, length=16, values_callable=_texts),
         FinishReason: Enum(FinishReason, native_enum=False, length=16, values_callable=_texts),
+        Origin: Enum(Origin, native_enum=False, length=16, values_callable=_texts),
     }
 
 
@@ -64,6 +71,7 @@ class RunRow(Base):
     seed: Mapped[int]
     started_at: Mapped[float]
     config: Mapped[bytes]
+    fingerprint: Mapped[str | None]
 
 
 class StepRow(Base):
@@ -143,18 +151,37 @@ class AttemptRow(Base):
     logprobs: Mapped[bytes | None]
 
 
+class SourceRow(Base):
+    """A program's text, compressed; programs of one run that have the same text share it.
+
+    The texts have a table of their own so that a resume reads a million programs without touching one of them.
+
+    Attributes:
+        sha256: Of the text, before compression.
+    """
+
+    __tablename__ = "sources"
+
+    run_id: Mapped[int] = mapped_column(Integer, ForeignKey("runs.id"), primary_key=True)
+    sha256: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    text: Mapped[bytes]
+
+
 class ProgramRow(Base):
     """The child of an attempt that has a source of its own.
 
     Attributes:
         failed: Whether it ran and failed, so that the newest failure is found without reading its siblings.
         length: Characters of the source.
+        measures: Those of the evaluation that counts; None when it has none.
+        content: Its text, read together with the row.
     """
 
     __tablename__ = "programs"
     __table_args__ = (
         ForeignKeyConstraint(["run_id", "id"], ["attempts.run_id", "attempts.id"]),
         ForeignKeyConstraint(["run_id", "parent_id"], ["programs.run_id", "programs.id"]),
+        ForeignKeyConstraint(["run_id", "source_sha256"], ["sources.run_id", "sources.sha256"]),
         CheckConstraint("parent_id < id", name="older_parent"),  # so that no lineage is a circle
         Index(None, "run_id", "identity", "id"),
         Index(None, "run_id", "parent_id", "failed", "id"),
@@ -170,17 +197,18 @@ class ProgramRow(Base):
     score: Mapped[float | None]
     length: Mapped[int]
     identity: Mapped[str]
-    source: Mapped[bytes]
-
-
-class EvaluationRow(Base):
-    """One run of a program: `evolve.types.Evaluation`; `number` counts a program's evaluations from 0."""
-
-    __tablename__ = "evaluations"
-    __table_args__ = (
-        ForeignKeyConstraint(["run_id", "program_id"], ["programs.run_id", "programs.id"]),
-        Index(None, "run_id", "score", "program_id", "number"),
+    source_sha256: Mapped[bytes] = mapped_column(LargeBinary(32))
+    measures: Mapped[Numbers | None]
+    content: Mapped[SourceRow] = relationship(
+        primaryjoin="and_(SourceRow.run_id == ProgramRow.run_id, SourceRow.sha256 == ProgramRow.source_sha256)",
+        foreign_keys=[run_id, source_sha256],
+        viewonly=True,
+        lazy="joined",
     )
+
+
+class _EvaluationColumns:
+    """One run of a program: `evolve.types.Evaluation`; `number` counts them from 0."""
 
     run_id: Mapped[int] = mapped_column(Integer, primary_key=True)
     program_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
@@ -195,6 +223,43 @@ class EvaluationRow(Base):
     exact: Mapped[str | None]
     feedback: Mapped[bytes]
     construction: Mapped[bytes | None]
+    measures: Mapped[Numbers | None]
+
+
+class EvaluationRow(_EvaluationColumns, Base):
+    """One run of a program when it was born."""
+
+    __tablename__ = "evaluations"
+    __table_args__ = (
+        ForeignKeyConstraint(["run_id", "program_id"], ["programs.run_id", "programs.id"]),
+        Index(None, "run_id", "score", "program_id", "number"),
+    )
+
+
+class ConfirmationRow(Base):
+    """What the check of a new best found: `evolve.types.Confirmation`; `number` is the order of storing, from 0."""
+
+    __tablename__ = "confirmations"
+    __table_args__ = (
+        ForeignKeyConstraint(["run_id", "program_id"], ["programs.run_id", "programs.id"]),
+        UniqueConstraint("run_id", "number"),
+    )
+
+    run_id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    program_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    number: Mapped[int]
+    confirmed: Mapped[bool]
+    origin: Mapped[Origin]
+    reason: Mapped[bytes]
+
+
+class ConfirmationEvaluationRow(_EvaluationColumns, Base):
+    """One run with an unseen seed of a program that was to be the best; no run of these counts for its score."""
+
+    __tablename__ = "confirmation_evaluations"
+    __table_args__ = (
+        ForeignKeyConstraint(["run_id", "program_id"], ["confirmations.run_id", "confirmations.program_id"]),
+    )
 
 
 class MembershipRow(Base):
@@ -213,3 +278,36 @@ class MembershipRow(Base):
     island: Mapped[int]
     step: Mapped[int]
     migrant: Mapped[bool]
+
+
+class CellRow(Base):
+    """A program took a cell of an archive: `evolve.types.ArchiveCell`; `number` is the order of storing, from 0.
+
+    Attributes:
+        cell: One bin for each measure.
+    """
+
+    __tablename__ = "archive_cells"
+    __table_args__ = (
+        ForeignKeyConstraint(["run_id", "program_id"], ["programs.run_id", "programs.id"]),
+        ForeignKeyConstraint(["run_id", "step"], ["steps.run_id", "steps.step"]),
+    )
+
+    run_id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    program_id: Mapped[int]
+    island: Mapped[int]
+    grid: Mapped[int]
+    step: Mapped[int]
+    cell: Mapped[list[int]]
+
+
+class TrainingRow(Base):
+    """What the learner did after one step: `evolve.types.Training`."""
+
+    __tablename__ = "trainings"
+    __table_args__ = (ForeignKeyConstraint(["run_id", "step"], ["steps.run_id", "steps.step"]),)
+
+    run_id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    step: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    values: Mapped[Numbers]

@@ -1,4 +1,4 @@
-"""Connections and transactions: SQLite's settings, one writer at a time, and errors of one line.
+"""Connections and transactions: what each kind of database is told, one writer at a time, and errors of one line.
 
 What survives what is in `README.md`; it follows from `journal_mode` and `synchronous` below.
 """
@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, func, make_url, select
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -23,16 +23,44 @@ WAIT_S = 60.0
 CONNECTIONS = 8
 #: Replies take 1 to 4 kB: in SQLite's pages of 4 kB nearly half of the file would be left empty.
 PAGE_BYTES = 8192
+#: The advisory lock of a PostgreSQL database that a process holds while it changes the tables: any number of our own.
+MIGRATION_LOCK = 0x746865746165766F
+DAMAGED = "the file is damaged: save what is left with `sqlite3 FILE .recover`, or put a copy in its place"
 #: The cure for each failure that a user can mend, by words of the driver's message.
 CURES = (
+    # SQLite
     ("locked", "another program holds it: end that program, then resume the run"),
     ("full", "free some space on the disk, then resume the run"),
+    ("disk I/O error", "check the disk, its space and the limit of a file's size, then resume the run"),
     ("readonly", "make the file and its folder writable, then resume the run"),
     ("unable to open", "check that its folder is there and writable"),
-    ("malformed", "the file is damaged: put a copy in its place, or start a new run"),
-    ("not a database", "the file is something else, or damaged: put a copy in its place, or start a new run"),
+    ("malformed", DAMAGED),
+    ("not a database", f"it is something else, or {DAMAGED}"),
     ("UNIQUE", "it is stored already: a run must not be written by two programs at once"),
+    # PostgreSQL
+    ("duplicate key", "it is stored already: a run must not be written by two programs at once"),
+    ("No space left", "free some space on the server's disk, then resume the run"),
+    ("Connection refused", "start the server, or correct the host and port in database.url"),
+    ("Is the server running", "start the server, or correct the host and port in database.url"),
+    ("could not translate host", "correct the host in database.url"),
+    ("failed to resolve host", "correct the host in database.url"),
+    ("authentication failed", "correct the user and password in database.url"),
+    ("no password supplied", "add the password to database.url: postgresql+psycopg://USER:PASSWORD@HOST/NAME"),
+    ("does not exist", "create it on the server, or correct the name in database.url"),
+    ("permission denied", "let the user of database.url create and write tables, or name another"),
+    ("connection slots", "let the server take more connections (max_connections), then resume the run"),
+    ("too many clients", "let the server take more connections (max_connections), then resume the run"),
 )
+#: What a URL may name, and the driver that is used for it.
+DRIVERS = {
+    "sqlite": "sqlite+pysqlite",
+    "sqlite+pysqlite": "sqlite+pysqlite",
+    "postgresql": "postgresql+psycopg",
+    "postgresql+psycopg": "postgresql+psycopg",
+}
+URLS = "sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME"
+#: How long a server may take to answer.
+CONNECT_S = 10
 
 
 class Storage:
@@ -44,6 +72,9 @@ class Storage:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._reader = engine
+        if engine.dialect.name == "postgresql":  # whose other transactions see more with each statement
+            self._reader = engine.execution_options(isolation_level="REPEATABLE READ")
         self._writer = engine.execution_options(begin="IMMEDIATE", synchronous="NORMAL")
         self._safe_writer = engine.execution_options(begin="IMMEDIATE", synchronous="FULL")
         self._write = threading.Lock()
@@ -57,7 +88,7 @@ class Storage:
         Raises:
             StoreError: The database failed or is closed.
         """
-        with self._translated(), self._engine.begin() as connection:
+        with self._translated(), self._reader.begin() as connection:
             yield connection
 
     @contextmanager
@@ -78,8 +109,10 @@ class Storage:
     def migrating(self) -> Iterator[Connection]:
         """Give a connection to change the tables with; other connections should be idle.
 
-        SQLite can only change a table by making it anew and dropping the old one, so its foreign keys rest meanwhile.
-        They are checked as a whole before the transaction commits.
+        Other processes that would change them wait until it ends: for SQLite's own lock, or for PostgreSQL's advisory
+        lock, which stands for tables that need not exist yet. SQLite can only change a table by making it anew and
+        dropping the old one, so its foreign keys rest meanwhile, and are checked as a whole before the transaction
+        commits.
 
         Raises:
             StoreError: The database failed, or a row would refer to one that is not there; nothing is changed then.
@@ -87,6 +120,8 @@ class Storage:
         engine = self._safe_writer.execution_options(foreign_keys="OFF")
         try:
             with self._translated(), self._write, engine.begin() as connection:
+                if connection.dialect.name == "postgresql":
+                    connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
                 yield connection
                 if connection.dialect.name == "sqlite" and connection.exec_driver_sql("PRAGMA foreign_key_check").all():
                     raise StoreError(f"the database {self.where} refers to rows that it lacks: put a copy in its place")
@@ -131,19 +166,21 @@ def connect(text: str, *, create: bool) -> Engine:
     """
     try:
         url = make_url(text)
-        if url.get_dialect().is_async:
-            raise ConfigError(f"database.url names the asynchronous driver {url.drivername!r}: use sqlite:///FILE")
-        if url.get_backend_name() == "sqlite":
-            return _connect_sqlite(url, create=create)
-        return create_engine(url, pool_size=CONNECTIONS, pool_timeout=WAIT_S, pool_pre_ping=True)
-    except NoSuchModuleError as error:
-        name = make_url(text).drivername
-        raise ConfigError(f"database.url names {name!r}, which SQLAlchemy does not know: use sqlite:///FILE") from error
-    except ArgumentError as error:
-        raise ConfigError(f"database.url={text!r} is no database URL: expected sqlite:///FILE, for example") from error
+    except (ArgumentError, ValueError) as error:  # ValueError: a port that is no number
+        raise ConfigError(f"database.url={text!r} is no database URL: expected {URLS}") from error
+    if url.drivername not in DRIVERS:
+        raise ConfigError(f"database.url names {url.drivername!r}, which is not supported: use {URLS}")
+    url = url.set(drivername=DRIVERS[url.drivername])
+    return _connect_sqlite(url, create=create) if url.get_backend_name() == "sqlite" else _connect_postgres(url)
+
+
+def _connect_postgres(url: URL) -> Engine:
+    wait = {} if "connect_timeout" in url.query else {"connect_timeout": CONNECT_S}
+    try:
+        return create_engine(url, pool_size=CONNECTIONS, pool_timeout=WAIT_S, pool_pre_ping=True, connect_args=wait)
     except ImportError as error:
         raise ConfigError(
-            f"database.url needs the package {error.name!r}: install it, or use sqlite:///FILE"
+            "database.url needs the driver psycopg: pip install 'thetaevolve[postgres]', or use sqlite:///FILE"
         ) from error
 
 
@@ -190,6 +227,7 @@ def _begin_sqlite(connection: Connection) -> None:
     """Begin a transaction; a writer takes the lock at once, as it would fail if it asked for it after reading."""
     options = connection.get_execution_options()
     for name in ("synchronous", "foreign_keys"):  # neither can change inside a transaction
-        if name in options:
+        if name in options and connection.info.get(name) != options[name]:
             connection.exec_driver_sql(f"PRAGMA {name}={options[name]}")
+            connection.info[name] = options[name]
     connection.exec_driver_sql(f"BEGIN {options.get('begin', 'DEFERRED')}")

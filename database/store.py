@@ -3,22 +3,42 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from sqlalchemy import BindParameter, ColumnElement, and_, bindparam, exists, func, insert, select
+from sqlalchemy import BindParameter, ColumnElement, and_, bindparam, exists, select
 from sqlalchemy.orm import aliased
 
-from database.codec import pack_text, read_messages, unpack_text
-from database.mapping import attempt_values, step_values, to_attempt, to_program, to_report
+from database.codec import read_messages, unpack_numbers, unpack_text
+from database.inserts import RunInserts
+from database.mapping import to_attempt, to_cell, to_confirmation, to_evaluation, to_program, to_report
 from database.reports import RunReports
-from database.rows import AttemptRow, EvaluationRow, MembershipRow, ProgramRow, PromptRow, StepRow
-from evolve.errors import StoreError
-from evolve.types import Attempt, Failure, Member, Membership, Message, Outcome, Program, StepReport
+from database.rows import (
+    AttemptRow,
+    CellRow,
+    ConfirmationEvaluationRow,
+    ConfirmationRow,
+    EvaluationRow,
+    MembershipRow,
+    ProgramRow,
+    PromptRow,
+    RunRow,
+    StepRow,
+    TrainingRow,
+)
+from evolve.types import (
+    ArchiveCell,
+    Attempt,
+    Confirmation,
+    Evaluation,
+    Failure,
+    Member,
+    Membership,
+    Message,
+    Outcome,
+    Program,
+    StepReport,
+    Training,
+)
 
 _RUN: BindParameter[int] = bindparam("run")
-# Built once: an insert asks this each time.
-_STORED = select(
-    exists().where(AttemptRow.run_id == _RUN, AttemptRow.id == bindparam("attempt")),
-    exists().where(PromptRow.run_id == _RUN, PromptRow.sha256 == bindparam("sha256")),
-)
 _KNOWN = (
     select(ProgramRow.id)
     .where(
@@ -49,69 +69,11 @@ _ATTEMPTS = (
 )
 
 
-class RunStore(RunReports):
-    """A run's attempts, programs, steps and memberships; `evolve.protocols.Store` states what each method promises.
+class RunStore(RunInserts, RunReports):
+    """A run's attempts, programs, steps and places; `evolve.protocols.Store` states what each method promises.
 
     Any thread may call any method; `database_s` adds up the time that they all spend here.
     """
-
-    def insert_attempt(self, attempt: Attempt) -> None:
-        """Store an attempt with its prompt, program and evaluations, in one transaction.
-
-        When it returns, the end of this process cannot lose the attempt. An attempt that is stored already is left as
-        it is. Texts are compressed before the transaction begins, outside the writers' lock.
-
-        Raises:
-            StoreError: The database failed; nothing of the attempt is stored.
-            ValueError: The attempt contradicts itself.
-        """
-        with self._timed():
-            values = attempt_values(self.record.id, attempt)
-            key = {"run": self.record.id, "attempt": attempt.id, "sha256": values.sha256}
-            with self._storage.writing() as connection:
-                attempt_is_stored, prompt_is_stored = connection.execute(_STORED, key).one()
-                if attempt_is_stored:
-                    return
-                if not prompt_is_stored:
-                    prompt = {"run_id": self.record.id, "sha256": values.sha256, "messages": pack_text(values.messages)}
-                    connection.execute(insert(PromptRow), prompt)
-                connection.execute(insert(AttemptRow), values.attempt)
-                if values.program is not None:
-                    connection.execute(insert(ProgramRow), values.program)
-                if values.evaluations:
-                    connection.execute(insert(EvaluationRow), values.evaluations)
-
-    def finish_step(self, report: StepReport, memberships: Sequence[Membership]) -> None:
-        """Store the end of a step and the new memberships in one transaction.
-
-        When it returns, a power cut cannot lose the step, nor any attempt that was stored before.
-
-        Raises:
-            StoreError: The step is finished already, a membership names no program, or the database failed; nothing
-                is stored then.
-        """
-        run_id = self.record.id
-        last = select(func.max(MembershipRow.number)).where(MembershipRow.run_id == run_id)
-        finished = select(exists().where(StepRow.run_id == run_id, StepRow.step == report.step))
-        with self._timed(), self._storage.writing(through_power_cut=True) as connection:
-            if connection.scalar(finished):
-                raise StoreError(f"step {report.step} of run {run_id} is finished already: resume from the next step")
-            connection.execute(insert(StepRow), step_values(run_id, report))
-            number = connection.scalar(last)
-            first = 0 if number is None else number + 1
-            rows = [
-                {
-                    "run_id": run_id,
-                    "number": first + offset,
-                    "program_id": membership.program_id,
-                    "island": membership.island,
-                    "step": membership.step,
-                    "migrant": membership.migrant,
-                }
-                for offset, membership in enumerate(memberships)
-            ]
-            if rows:
-                connection.execute(insert(MembershipRow), rows)
 
     def program(self, program_id: int) -> Program:
         """Return one program.
@@ -142,6 +104,33 @@ class RunStore(RunReports):
             key = {"run": self.record.id, "identity": identity, "before_step": before_step}
             return connection.scalar(_KNOWN, key)
 
+    def evaluated_elsewhere(self, identity: str) -> Sequence[Evaluation]:
+        """Return how the oldest run of the same problem, with the same files, evaluated a program of this identity.
+
+        Empty when no other run in the database has evaluated one, or nobody knows this run's files.
+        """
+        ours = self.record
+        if not ours.fingerprint:
+            return []
+        alike = select(RunRow.id).where(
+            RunRow.problem == ours.problem, RunRow.fingerprint == ours.fingerprint, RunRow.id != ours.id
+        )
+        evaluated = exists().where(EvaluationRow.run_id == ProgramRow.run_id, EvaluationRow.program_id == ProgramRow.id)
+        oldest = (
+            select(ProgramRow.run_id, ProgramRow.id)
+            .where(ProgramRow.run_id.in_(alike), ProgramRow.identity == identity, evaluated)
+            .order_by(ProgramRow.run_id, ProgramRow.id)
+            .limit(1)
+            .subquery()
+        )
+        query = (
+            select(EvaluationRow)
+            .join(oldest, and_(EvaluationRow.run_id == oldest.c.run_id, EvaluationRow.program_id == oldest.c.id))
+            .order_by(EvaluationRow.number)
+        )
+        with self._rows() as session:
+            return [to_evaluation(row) for row in session.scalars(query)]
+
     def last_failure(self, parent_id: int, *, before_step: int) -> Failure | None:
         """Return how the newest child of `parent_id` that ran and failed before `before_step` did so, if any did."""
         with self._reading() as connection:
@@ -158,6 +147,7 @@ class RunStore(RunReports):
 
         A program whose twin, of the same identity, has a membership is settled too: a population holds one of them.
         """
+        own = exists().where(MembershipRow.run_id == ProgramRow.run_id, MembershipRow.program_id == ProgramRow.id)
         twin = aliased(ProgramRow)
         # One inside the other, so that the few twins are looked up before their memberships: joined, SQLite starts
         # from all memberships, for each program anew.
@@ -167,6 +157,7 @@ class RunStore(RunReports):
             ProgramRow.run_id == self.record.id,
             ProgramRow.step < before_step,
             ProgramRow.outcome == Outcome.VALID,
+            ~own,  # asked first, as most have one: twins are looked for where there is none
             ~settled,
         )
         return self._attempts(AttemptRow.id.in_(ids))
@@ -186,14 +177,23 @@ class RunStore(RunReports):
                 ProgramRow.identity,
                 ProgramRow.score,
                 ProgramRow.length,
+                ProgramRow.measures,
             )
             .where(ProgramRow.run_id == self.record.id, in_run)
             .order_by(ProgramRow.id)
         )
         with self._reading() as connection:
             return [
-                Member(id=id_, parent_id=parent_id, step=step, identity=identity, score=score, length=length)
-                for id_, parent_id, step, identity, score, length in connection.execute(query)
+                Member(
+                    id=id_,
+                    parent_id=parent_id,
+                    step=step,
+                    identity=identity,
+                    score=score,
+                    length=length,
+                    measures=unpack_numbers(measures),
+                )
+                for id_, parent_id, step, identity, score, length, measures in connection.execute(query)
             ]
 
     def memberships(self) -> Sequence[Membership]:
@@ -208,6 +208,37 @@ class RunStore(RunReports):
                 Membership(program_id=program_id, island=island, step=step, migrant=migrant)
                 for program_id, island, step, migrant in connection.execute(query)
             ]
+
+    def archive_cells(self) -> Sequence[ArchiveCell]:
+        """Return all archive cells in the order in which they were stored."""
+        query = select(CellRow).where(CellRow.run_id == self.record.id).order_by(CellRow.number)
+        with self._rows() as session:
+            return [to_cell(row) for row in session.scalars(query)]
+
+    def confirmations(self) -> Sequence[Confirmation]:
+        """Return all confirmations in the order in which they were stored."""
+        run_id = self.record.id
+        query = select(ConfirmationRow).where(ConfirmationRow.run_id == run_id).order_by(ConfirmationRow.number)
+        runs_of_them = (
+            select(ConfirmationEvaluationRow)
+            .where(ConfirmationEvaluationRow.run_id == run_id)
+            .order_by(ConfirmationEvaluationRow.program_id, ConfirmationEvaluationRow.number)
+        )
+        evaluations: defaultdict[int, list[ConfirmationEvaluationRow]] = defaultdict(list)
+        with self._rows() as session:
+            for evaluation in session.scalars(runs_of_them):
+                evaluations[evaluation.program_id].append(evaluation)
+            return [to_confirmation(row, evaluations[row.program_id]) for row in session.scalars(query)]
+
+    def trainings(self) -> Sequence[Training]:
+        """Return what the learner did after each step, by step."""
+        query = (
+            select(TrainingRow.step, TrainingRow.values)
+            .where(TrainingRow.run_id == self.record.id)
+            .order_by(TrainingRow.step)
+        )
+        with self._reading() as connection:
+            return [Training(step=step, values=unpack_numbers(values)) for step, values in connection.execute(query)]
 
     def reports(self) -> Sequence[StepReport]:
         """Return the reports of all finished steps, in order."""

@@ -8,6 +8,7 @@
     x RunFolderError         the run folder cannot be used
     x NotFoundError          the database has no such run or program
   x EngineError              the engine is gone: the run stops and can be resumed (exit 1)
+  x LearnerError             training cannot go on: the run stops and can be resumed (exit 1)
   x StoreError               the database is gone or of another version: the run stops (exit 1)
 
 A child program that crashes, and a reply without code, are no errors: they are an `Outcome`.
@@ -44,6 +45,10 @@ class NotFoundError(InputError, LookupError):
 
 class EngineError(EvolveError):
     """The engine stopped answering; what was evaluated is stored and the run can be resumed."""
+
+
+class LearnerError(EvolveError):
+    """Training cannot go on; the database and the last checkpoint are kept and the run can be resumed."""
 
 
 class StoreError(EvolveError):

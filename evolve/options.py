@@ -17,18 +17,29 @@ from omegaconf.errors import OmegaConfBaseException
 from evolve.config import (
     BestOfNConfig,
     Config,
+    FrozenConfig,
+    GrpoConfig,
     MapElitesConfig,
+    PuctConfig,
     RandomConfig,
     ScriptedConfig,
     ServerConfig,
+    TopKConfig,
     VllmConfig,
 )
 from evolve.errors import ConfigError
 from problems import problem_names
 
 _VARIANTS = {
+    "learner": {"frozen": FrozenConfig, "grpo": GrpoConfig},
     "engine": {"vllm": VllmConfig, "server": ServerConfig, "scripted": ScriptedConfig},
-    "selection": {"map_elites": MapElitesConfig, "best_of_n": BestOfNConfig, "random": RandomConfig},
+    "selection": {
+        "map_elites": MapElitesConfig,
+        "puct": PuctConfig,
+        "top_k": TopKConfig,
+        "best_of_n": BestOfNConfig,
+        "random": RandomConfig,
+    },
 }
 
 

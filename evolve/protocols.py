@@ -4,8 +4,11 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Protocol
 
 from evolve.types import (
+    ArchiveCell,
     Attempt,
     Completion,
+    Confirmation,
+    Evaluation,
     Failure,
     Group,
     Member,
@@ -13,6 +16,7 @@ from evolve.types import (
     Program,
     Request,
     StepReport,
+    Training,
 )
 
 
@@ -42,8 +46,11 @@ class Learner(Protocol):
 class Observer(Protocol):
     """Is told what happens in a run, from any thread; it must return at once."""
 
-    def attempted(self, attempt: Attempt, *, is_best: bool) -> None:
-        """An attempt is stored; `is_best` when its score is better than all before."""
+    def attempted(self, attempt: Attempt) -> None:
+        """An attempt is stored."""
+
+    def confirmed(self, attempt: Attempt, confirmation: Confirmation) -> None:
+        """An attempt that beat the best was checked: it is the new best, or it is in quarantine."""
 
     def stepped(self, report: StepReport) -> None:
         """A step is stored."""
@@ -63,8 +70,16 @@ class Store(Protocol):
         An attempt that is stored already is left as it is, so that a resumed step may send it twice.
         """
 
-    def finish_step(self, report: StepReport, memberships: Sequence[Membership]) -> None:
-        """Store the end of a step and the new memberships in one transaction."""
+    def finish_step(
+        self, report: StepReport, memberships: Sequence[Membership], cells: Sequence[ArchiveCell] = ()
+    ) -> None:
+        """Store the end of a step, the new memberships and the archive cells that were taken in one transaction."""
+
+    def insert_confirmation(self, confirmation: Confirmation) -> None:
+        """Store what the check of a new best found; a program's first confirmation stands."""
+
+    def insert_training(self, training: Training) -> None:
+        """Store what the learner did after a finished step; a step's first training stands."""
 
     def program(self, program_id: int) -> Program:
         """Return one program.
@@ -83,6 +98,12 @@ class Store(Protocol):
     def known(self, identity: str, *, before_step: int) -> int | None:
         """Return the lowest id of the programs with this identity that were born before `before_step`."""
 
+    def evaluated_elsewhere(self, identity: str) -> Sequence[Evaluation]:
+        """Return how the oldest run of the same problem, with the same files, evaluated a program of this identity.
+
+        Empty when no other run in the database has evaluated one.
+        """
+
     def last_failure(self, parent_id: int, *, before_step: int) -> Failure | None:
         """Return how the newest child of `parent_id` that ran and failed did so, if any did."""
 
@@ -100,6 +121,15 @@ class Store(Protocol):
 
     def memberships(self) -> Sequence[Membership]:
         """Return all memberships in the order in which they were stored."""
+
+    def archive_cells(self) -> Sequence[ArchiveCell]:
+        """Return all archive cells in the order in which they were stored."""
+
+    def confirmations(self) -> Sequence[Confirmation]:
+        """Return all confirmations in the order in which they were stored."""
+
+    def trainings(self) -> Sequence[Training]:
+        """Return what the learner did after each step, by step."""
 
     def reports(self) -> Sequence[StepReport]:
         """Return the reports of all finished steps, in order."""

@@ -1,1 +1,1 @@
-"""Learners that train the model; the room holds none yet. `evolve.learner` has the one that does not train."""
+"""Learners that train the model while it searches; imported only when one is asked for. See README.md."""

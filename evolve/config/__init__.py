@@ -7,15 +7,19 @@ from dataclasses import dataclass, field
 
 from evolve.config.checks import at_least, one_of
 from evolve.config.engine import EngineConfig, SamplingConfig, ScriptedConfig, ServerConfig, VllmConfig
+from evolve.config.learner import FrozenConfig, GrpoConfig, LearnerConfig
 from evolve.config.search import (
     BestOfNConfig,
     MapElitesConfig,
     PromptConfig,
+    PuctConfig,
     RandomConfig,
     RewardConfig,
     RolloutConfig,
     SelectionConfig,
+    TopKConfig,
 )
+from evolve.errors import ConfigError
 
 __all__ = [
     "BestOfNConfig",
@@ -23,9 +27,13 @@ __all__ = [
     "Config",
     "DatabaseConfig",
     "EngineConfig",
+    "FrozenConfig",
+    "GrpoConfig",
+    "LearnerConfig",
     "MapElitesConfig",
     "ProblemConfig",
     "PromptConfig",
+    "PuctConfig",
     "RandomConfig",
     "RewardConfig",
     "RolloutConfig",
@@ -35,6 +43,7 @@ __all__ = [
     "ScriptedConfig",
     "SelectionConfig",
     "ServerConfig",
+    "TopKConfig",
     "VllmConfig",
 ]
 
@@ -46,10 +55,21 @@ class ProblemConfig:
     Attributes:
         name: A built-in problem's name, or any name together with `path`.
         path: The folder of a problem that lies outside the project.
+        wall_s: Seconds that one evaluation may take; None for what the problem's folder says.
+        memory_mib: Memory of one evaluation in MiB; the same.
+        packages: What programs may import beside numpy and scipy; they must be installed here.
     """
 
     name: str = "???"
     path: str | None = None
+    wall_s: float | None = None
+    memory_mib: int | None = None
+    packages: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        at_least("problem.memory_mib", self.memory_mib, 64)
+        if self.wall_s is not None and not self.wall_s > 0:
+            raise ConfigError(f"problem.wall_s={self.wall_s} is no time: it must be above 0, in seconds")
 
 
 @dataclass(frozen=True)
@@ -58,15 +78,18 @@ class SandboxConfig:
 
     Attributes:
         require: full, lite, lite-minus or none: the run refuses to start on a machine that gives less.
-        workers: Evaluations at once; 0 for one a core, fewer beside an engine in this process.
+        workers: Evaluations at once; 0 for one a core.
+        beside: Evaluations at once while an engine in this process generates; 0 for two thirds of the workers.
     """
 
     require: str = "lite"
     workers: int = 0
+    beside: int = 0
 
     def __post_init__(self) -> None:
         one_of("sandbox.require", self.require, ("full", "lite", "lite-minus", "none"))
         at_least("sandbox.workers", self.workers, 0)
+        at_least("sandbox.beside", self.beside, 0)
 
 
 @dataclass(frozen=True)
@@ -89,10 +112,13 @@ class DatabaseConfig:
     """Where the database is.
 
     Attributes:
-        url: A SQLAlchemy URL; None for an SQLite file in the run's folder.
+        url: sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME; None for an SQLite file in the run's folder.
+        reuse: Whether a child that another run in this database has evaluated, of the same problem with the same files,
+            takes over its evaluations instead of being run again.
     """
 
     url: str | None = None
+    reuse: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,7 +141,6 @@ class Config:
     Attributes:
         model: A hub id, a folder, a GGUF file, or a name that `evolve doctor` lists; of a server, its model's name.
         model_cache: Where resolved models are kept.
-        learner: frozen: the model stays as it is.
     """
 
     problem: ProblemConfig = field(default_factory=ProblemConfig)
@@ -123,7 +148,7 @@ class Config:
     model_cache: str = "~/.cache/thetaevolve"
     engine: EngineConfig = field(default_factory=EngineConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
-    learner: str = "frozen"
+    learner: LearnerConfig = field(default_factory=LearnerConfig)
     selection: SelectionConfig = field(default_factory=SelectionConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     prompt: PromptConfig = field(default_factory=PromptConfig)
@@ -132,6 +157,3 @@ class Config:
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     database: DatabaseConfig = field(default_factory=DatabaseConfig)
     run: RunSettings = field(default_factory=RunSettings)
-
-    def __post_init__(self) -> None:
-        one_of("learner", self.learner, ("frozen",))

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from evolve.config.checks import at_least
+from evolve.config.checks import at_least, one_of
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class VllmConfig(EngineConfig):
         gpu_memory_utilization: Share of the GPU's memory that vLLM takes.
         kv_cache_gib: Memory of the key-value cache on a CPU.
         compile: Whether vLLM compiles the model first: minutes of start-up for a little speed.
-        logprobs: Whether completions carry the log-probabilities of their tokens.
+        logprobs: Whether completions carry the log-probabilities of their tokens; a learner has them anyway.
+        dtype: Of the weights and the computation: bfloat16, or float32 for exactness.
     """
 
     kind: str = "vllm"
@@ -32,6 +33,10 @@ class VllmConfig(EngineConfig):
     kv_cache_gib: int = 2
     compile: bool = False
     logprobs: bool = False
+    dtype: str = "bfloat16"
+
+    def __post_init__(self) -> None:
+        one_of("engine.dtype", self.dtype, ("bfloat16", "float32"))
 
 
 @dataclass(frozen=True)

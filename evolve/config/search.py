@@ -7,6 +7,7 @@ from evolve.config.checks import at_least, one_of
 from evolve.errors import ConfigError
 from evolve.prompt import ReplyFormat
 from evolve.reward import LazyMode, RewardMode
+from evolve.selection import Inspiration, Weighting
 
 
 @dataclass(frozen=True)
@@ -24,22 +25,64 @@ class MapElitesConfig(SelectionConfig):
     islands: int = 4
     exploration: float = 0.2
     exploitation: float = 0.6
+    weighting: str = "uniform"
+    inspirations: str = "archive"
     measures: list[str] = field(default_factory=lambda: [str(Measure.SCORE), str(Measure.LENGTH)])
     bins: int = 16
     archive: int = 24
+    population: int | None = None
+    failures: float = 0.0
     migration_interval: int = 5
     migration_share: float = 0.1
 
     def __post_init__(self) -> None:
-        for name in ("islands", "bins", "archive"):
+        for name in ("islands", "bins", "archive", "population"):
             at_least(f"selection.{name}", getattr(self, name), 1)
         at_least("selection.migration_interval", self.migration_interval, 0)
-        for measure in self.measures:
-            one_of("selection.measures", measure, Measure)
+        one_of("selection.weighting", self.weighting, Weighting)
+        one_of("selection.inspirations", self.inspirations, Inspiration)
+        if not self.measures or len(set(self.measures)) < len(self.measures):
+            raise ConfigError(
+                f"selection.measures={self.measures} is no grid: name at least one measure, and none of them twice"
+            )
+        for name in ("failures", "migration_share"):
+            share = getattr(self, name)
+            if not 0 <= share <= 1:
+                raise ConfigError(f"selection.{name}={share} is no share: it must be from 0 to 1")
         if not (self.exploration >= 0 and self.exploitation >= 0 and self.exploration + self.exploitation <= 1):
             raise ConfigError(
                 "selection.exploration and selection.exploitation are shares: their sum must be at most 1"
             )
+
+
+@dataclass(frozen=True)
+class PuctConfig(SelectionConfig):
+    """PUCT with lineage blocking; see `evolve.selection.PuctSettings` for each option."""
+
+    kind: str = "puct"
+    exploration: float = 1.0
+    children: int = 2
+    buffer: int = 1000
+
+    def __post_init__(self) -> None:
+        at_least("selection.exploration", self.exploration, 0)
+        for name in ("children", "buffer"):
+            at_least(f"selection.{name}", getattr(self, name), 1)
+
+
+@dataclass(frozen=True)
+class TopKConfig(SelectionConfig):
+    """A queue of the best programs.
+
+    Attributes:
+        k: How many; parents and inspirations are uniform over them.
+    """
+
+    kind: str = "top_k"
+    k: int = 32
+
+    def __post_init__(self) -> None:
+        at_least("selection.k", self.k, 1)
 
 
 @dataclass(frozen=True)
@@ -65,17 +108,17 @@ class RolloutConfig:
         samples: Completions of a group.
         late: The share of a step's evaluations that may be unfinished when the next step begins; they go on beside its
             generation and count in a later step. 0 waits for all, which makes a run with recorded completions
-            reproducible.
+            reproducible. None: 0.5; with a learner that trains 0.1, for what is late is not learned from.
     """
 
     parents: int = 8
     samples: int = 8
-    late: float = 0.5
+    late: float | None = None
 
     def __post_init__(self) -> None:
         at_least("rollout.parents", self.parents, 1)
         at_least("rollout.samples", self.samples, 1)
-        if not 0 <= self.late <= 1:
+        if self.late is not None and not 0 <= self.late <= 1:
             raise ConfigError(f"rollout.late={self.late} is no share: it must be from 0 to 1")
 
 
@@ -87,15 +130,21 @@ class PromptConfig:
 
     Attributes:
         format: full, edits, or auto: edits from 7 billion parameters on, else full.
+        inspirations: How many other programs.
+        ancestors: How many of the parent's last ancestors.
+        failure: Whether the last failure of the parent's children.
+        moves: Whether an idea of the problem's.
     """
 
     format: str = "auto"
     inspirations: int = 2
+    ancestors: int = 0
     failure: bool = False
     moves: bool = True
 
     def __post_init__(self) -> None:
-        at_least("prompt.inspirations", self.inspirations, 0)
+        for name in ("inspirations", "ancestors"):
+            at_least(f"prompt.{name}", getattr(self, name), 0)
         one_of("prompt.format", self.format, ("auto", *ReplyFormat))
 
 

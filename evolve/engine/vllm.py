@@ -4,6 +4,9 @@ The engine runs inside this process, not in a child of it: a learner can reach t
 the process is killed. It is built and stepped in a thread of its own, so that the GPU does not wait while the caller
 deals with a completion, and an interrupt never hits vLLM in the middle of a step. vLLM changes its process when it
 starts: it initialises torch.distributed and, on a CPU, replaces `torch.set_num_threads`.
+
+A learner changes what is served between two streams: all weights (`load_weights`) or an adapter (`load_adapter`). Both
+empty the prefix cache, whose entries the old policy computed.
 """
 
 import importlib.util
@@ -12,7 +15,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +23,7 @@ from typing import Any
 
 from evolve.engine import Sampling
 from evolve.errors import ConfigError, EngineError
-from evolve.types import Completion, FinishReason, Request
+from evolve.types import Completion, FinishReason, Message, Request
 
 _GIB = 2**30
 #: How much of vLLM's own message is repeated, in characters.
@@ -42,6 +45,8 @@ class VllmSettings:
         logprobs: Whether completions carry the log-probabilities of their tokens, under the distribution that they were
             drawn from; it slows sampling.
         seed: Seeds the engine's generator. Requests are not seeded on their own, which would slow sampling on a GPU.
+        lora_rank: Highest rank of adapters that may be loaded; 0 for none.
+        sleep: Whether the engine can give its memory to a learner between two streams; on a GPU alone.
         dtype: Of the weights and of the computation, in torch's words.
     """
 
@@ -52,6 +57,8 @@ class VllmSettings:
     compile: bool
     logprobs: bool
     seed: int
+    lora_rank: int = 0
+    sleep: bool = False
     dtype: str = "bfloat16"
 
     def __post_init__(self) -> None:
@@ -93,6 +100,8 @@ class VllmEngine:
         self._settings = settings
         self._clock = clock
         self._uids = itertools.count()
+        self._adapter: Any = None
+        self._asleep = False
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vllm")
         try:
             self._llm, self._tokenizer, self._params = self._thread.submit(_start, model, sampling, settings).result()
@@ -111,7 +120,7 @@ class VllmEngine:
             ConfigError: A prompt is too long for `max_model_len`; nothing was decoded.
             EngineError: vLLM failed, or the engine is closed.
         """
-        prompts = [(request, self._tokenised(request)) for request in requests if request.samples]
+        prompts = [(request, self.encode(request.messages)) for request in requests if request.samples]
         arrived: queue.SimpleQueue[Completion | Future[None]] = queue.SimpleQueue()
         stop = threading.Event()
         try:
@@ -134,12 +143,16 @@ class VllmEngine:
             self._llm = None
             self._thread.shutdown()
 
-    def _tokenised(self, request: Request) -> list[int]:
-        """Return the prompt's token ids, `(T,)`, from the model's own chat template."""
-        messages = [{"role": message.role, "content": message.content} for message in request.messages]
+    def encode(self, messages: Sequence[Message]) -> list[int]:
+        """Return a prompt's token ids, `(T,)`, from the model's own chat template, as `stream` sends them.
+
+        Raises:
+            ConfigError: The template refuses the prompt, or it is too long for `max_model_len`.
+        """
+        chat = [{"role": message.role, "content": message.content} for message in messages]
         try:
             encoding = self._tokenizer.apply_chat_template(
-                messages, add_generation_prompt=True, tokenize=True, return_dict=True
+                chat, add_generation_prompt=True, tokenize=True, return_dict=True
             )
         except ValueError as error:
             raise ConfigError(f"the model's chat template refuses the prompt: {_one_line(error)}") from error
@@ -151,6 +164,76 @@ class VllmEngine:
                 f"engine.max_model_len={self._settings.max_model_len}; raise it, or lower prompt.inspirations"
             )
         return ids
+
+    def load_weights(self, weights: Iterable[tuple[str, Any]]) -> None:
+        """Replace all weights, layer by layer and in place: captured graphs stay good.
+
+        Args:
+            weights: Name and tensor of each, under the names of the model's Hugging Face folder, in any dtype.
+
+        Raises:
+            EngineError: vLLM refuses them, or completions are still being decoded.
+        """
+        self._command(self._reload, weights)
+
+    def load_adapter(self, folder: Path, version: int) -> None:
+        """Serve the model with this adapter from now on, in place of the one before.
+
+        Args:
+            folder: An adapter in PEFT's form; it is read at once and may be deleted afterwards.
+            version: A number from 1 on that no adapter of this engine had before.
+
+        Raises:
+            EngineError: vLLM refuses it, or completions are still being decoded.
+        """
+        self._command(self._swap, folder, version)
+
+    def sleep(self) -> None:
+        """Free the GPU's memory until weights or an adapter are loaded; without `settings.sleep` do nothing."""
+        self._command(self._doze)
+
+    def _command(self, function: Callable[..., None], *arguments: Any) -> None:
+        """Run a change of the engine in its own thread, while nothing is decoded."""
+        try:
+            self._thread.submit(function, *arguments).result()
+        except RuntimeError as error:
+            raise EngineError(f"vLLM cannot take the learner's weights: {_one_line(error)}; resume the run") from error
+
+    def _reload(self, weights: Iterable[tuple[str, Any]]) -> None:
+        if self._asleep:  # the cache's memory comes later, so that the peak stays low
+            self._llm.wake_up(tags=["weights"])
+        _finish_other_streams()
+        self._llm.collective_rpc("reload_weights", kwargs={"weights_iterator": iter(weights)})
+        _pack_tied_head(self._llm)
+        _finish_other_streams()
+        if self._asleep:
+            self._llm.wake_up(tags=["kv_cache"])
+            self._asleep = False
+        self._empty_cache()
+
+    def _swap(self, folder: Path, version: int) -> None:
+        from vllm.lora.request import LoRARequest
+
+        if self._asleep:
+            self._llm.wake_up()
+            self._asleep = False
+        old, engine = self._adapter, self._llm.llm_engine
+        # A new name each time, for the prefix cache and the adapters' cache know an adapter by name and number.
+        self._adapter = LoRARequest(f"policy-{version}", version, str(folder))
+        engine.add_lora(self._adapter)
+        if old is not None:
+            engine.remove_lora(old.lora_int_id)
+        self._empty_cache()
+
+    def _doze(self) -> None:
+        if self._settings.sleep and not self._asleep and not _on_cpu():
+            # Adapters are put on top of the weights again, so these must survive; new weights replace them anyway.
+            self._llm.sleep(level=1 if self._settings.lora_rank else 2)
+            self._asleep = True
+
+    def _empty_cache(self) -> None:
+        if not self._llm.reset_prefix_cache():
+            raise RuntimeError("its prefix cache cannot be emptied while completions are decoded")
 
     def _drive(
         self,
@@ -167,7 +250,7 @@ class VllmEngine:
                 for sample in request.samples:
                     uid = f"{next(self._uids)}"
                     waiting[uid] = (request, sample)
-                    engine.add_request(uid, {"prompt_token_ids": ids}, self._params)
+                    engine.add_request(uid, {"prompt_token_ids": ids}, self._params, lora_request=self._adapter)
             while waiting and not stop.is_set():
                 for output in engine.step():
                     if output.finished:
@@ -218,11 +301,10 @@ def _start(model: Path, sampling: Sampling, settings: VllmSettings) -> tuple[Any
     """Return the engine, its tokenizer and the sampling parameters of every request."""
     _set_environment()
     from vllm import LLM, SamplingParams
-    from vllm.platforms import current_platform
     from vllm.sampling_params import RequestOutputKind
 
     options: dict[str, object] = {}
-    if current_platform.is_cpu():
+    if _on_cpu():
         options["kv_cache_memory_bytes"] = int(settings.kv_cache_gib * _GIB)
         options["enforce_eager"] = not settings.compile
     elif not settings.compile:
@@ -230,6 +312,11 @@ def _start(model: Path, sampling: Sampling, settings: VllmSettings) -> tuple[Any
     if settings.logprobs:
         # The default is taken before the temperature, which is not what the token was drawn from.
         options["logprobs_mode"] = "processed_logprobs"
+    if settings.lora_rank:
+        # Two, for the new adapter is there before the old one goes.
+        options |= {"enable_lora": True, "max_lora_rank": settings.lora_rank, "max_loras": 2}
+    if settings.sleep and not _on_cpu():
+        options["enable_sleep_mode"] = True
     llm = LLM(
         model=str(model),
         dtype=settings.dtype,
@@ -251,6 +338,33 @@ def _start(model: Path, sampling: Sampling, settings: VllmSettings) -> tuple[Any
         output_kind=RequestOutputKind.FINAL_ONLY,
     )
     return llm, llm.get_tokenizer(), params
+
+
+def _on_cpu() -> bool:
+    from vllm.platforms import current_platform
+
+    return bool(current_platform.is_cpu())
+
+
+def _finish_other_streams() -> None:
+    """Wait for the GPU, which works off the learner's queue and the engine's side by side."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def _pack_tied_head(llm: Any) -> None:
+    """Pack the output matrix again where it is the embedding's: on a CPU it is a copy, which a reload leaves stale."""
+    if not _on_cpu():
+        return
+    from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
+
+    def pack(model: Any) -> None:
+        if model.config.tie_word_embeddings:
+            dispatch_cpu_unquantized_gemm(model.lm_head, remove_weight=False)
+
+    llm.apply_model(pack)
 
 
 def _stop(llm: Any) -> None:

@@ -4,6 +4,7 @@ Standard library only. A score is in its problem's own unit; `Direction` says wh
 """
 
 from evolve.types.problem import (
+    Bound,
     Direction,
     Problem,
     ProblemKind,
@@ -41,6 +42,7 @@ __all__ = [
     "REPLY_FAILURES",
     "ArchiveCell",
     "Attempt",
+    "Bound",
     "Completion",
     "Confirmation",
     "Direction",

@@ -44,6 +44,7 @@ class Record:
         date: When, as the source gives it.
         source: Where it can be checked.
         exactly_valid: Whether the construction is feasible at zero tolerance; only such records can be beaten.
+        note: What a reader must know of it ("worth 2.6359816 after the exact repair"); empty where there is nothing.
     """
 
     score: float
@@ -52,6 +53,20 @@ class Record:
     date: str
     source: str
     exactly_valid: bool
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bound:
+    """A proven bound: a score beyond it is a fault of the verifier, and refused.
+
+    Attributes:
+        exact: The bound as a decimal text, rounded to the side on which no score can be refused wrongly.
+        source: Where the proof can be read.
+    """
+
+    exact: str
+    source: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,9 +104,12 @@ class Problem:
         arguments: What the entry point of a construction is called with, in order; empty for a rule, which the
             verifier calls itself.
         measures: Names of the measures that a verdict gives beside the score, for the archive's grid.
+        bound: What no score can beat, where something is proven.
         moves: Ideas of which a prompt draws one.
         records: Best first.
         seed_source: The program that a run starts from.
+        harness: Text of a program that runs in a child's place, with the child's text as `CHILD` and `run` as entry
+            point, where the task brings an evaluator of its own; None where the child runs itself.
     """
 
     name: str
@@ -106,11 +124,19 @@ class Problem:
     arguments: tuple[object, ...] = ()
     limits: ProblemLimits
     measures: tuple[str, ...] = ()
+    bound: Bound | None = None
     moves: tuple[str, ...]
     shape: RewardShape
     reward_mode: str
     records: tuple[Record, ...]
     seed_source: str
+    harness: str | None = None
+
+    def job(self, child: str) -> tuple[str, str]:
+        """Return the program that runs when `child` is evaluated, and its entry point."""
+        if self.harness is None:
+            return child, self.entry_point
+        return f"{self.harness}\nCHILD = {child!r}\n", "run"
 
     @property
     def record(self) -> Record | None:
@@ -125,7 +151,7 @@ class Verdict:
     Attributes:
         score: In the problem's unit; None unless valid.
         exact: The score as a decimal string with more digits than a float64 holds; None unless valid.
-        reason: Why it is invalid, with the size of the worst violation; None when valid.
+        reason: Why it is invalid, with the size of the worst violation; of a valid one, what there is to say of it.
         repaired: The score after the problem's documented repair, where there is one and it works.
         measures: The problem's own measures of a valid construction, by name; see `Problem.measures`.
         construction: What was judged, as JSON data that `verify` accepts again.

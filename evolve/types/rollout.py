@@ -78,7 +78,8 @@ class Attempt:
     """One completion and everything that came of it: what the database keeps of one mutation.
 
     Attributes:
-        id: `1 + step * B * n + group * n + sample`, so that it does not depend on who finished first.
+        id: `1 + (step - 1) * B * n + group * n + sample`, so that it does not depend on who finished first. 0 is the
+            seed program; -1, -2, ... are programs that were taken in from other runs.
         prompt: The messages that were sent.
         identity: Of the child, where the reply holds one.
         source: The child, where the reply holds one that is not known already.
@@ -103,6 +104,17 @@ class Attempt:
     evaluations: tuple[Evaluation, ...] = ()
     score: float | None = None
     finished_s: float = 0.0
+
+    @property
+    def is_root(self) -> bool:
+        """Whether no model of this run made it: the seed program, and programs of other runs, name themselves."""
+        return self.draw.parent_id == self.id
+
+    @property
+    def measures(self) -> Mapping[str, float]:
+        """Those of the evaluation that counts; empty without a score."""
+        runs = (evaluation for evaluation in self.evaluations if evaluation.score is not None)
+        return next((evaluation.measures for evaluation in runs if evaluation.score == self.score), {})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +167,7 @@ class RunRecord:
         folder: The run's folder, as an absolute path.
         config: The resolved configuration, as YAML text.
         started_at: Seconds since the epoch, when the run first started.
+        fingerprint: Hash of the problem's files: runs that share it judge programs alike; empty where unknown.
     """
 
     id: int
@@ -164,6 +177,7 @@ class RunRecord:
     seed: int
     config: str
     started_at: float
+    fingerprint: str = ""
 
 
 #: The attempts at one prompt of one step, by sample: the unit of group-relative advantages.

@@ -2,16 +2,19 @@
 
 import os
 import sqlite3
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, text
+from postgres import postgres_database
+from sqlalchemy import Connection, make_url, text
+from support import ROOT
 
 from database import Database, open_database
 from database.session import Storage, connect
@@ -213,7 +216,16 @@ def test_a_damaged_file_is_an_error_of_one_line(path: Path) -> None:
     whole = path.read_bytes()
     path.write_bytes(whole[:8192] + b"\x07" * (len(whole) - 8192))
 
-    assert "damaged" in message(f"sqlite:///{path}", StoreError)
+    assert "the file is damaged: save what is left with `sqlite3 FILE .recover`" in message(
+        f"sqlite:///{path}", StoreError
+    )
+
+
+def test_a_file_that_was_cut_short_is_an_error_of_one_line(path: Path) -> None:
+    """As a copy that was interrupted leaves it."""
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2 + 100])
+
+    assert "the file is damaged" in message(f"sqlite:///{path}", StoreError)
 
 
 def test_a_database_that_another_program_holds_is_an_error_of_one_line(path: Path) -> None:
@@ -235,7 +247,7 @@ def test_a_full_disk_is_an_error_of_one_line(path: Path) -> None:
     storage = Storage(connect(f"sqlite:///{path}", create=False))
     blob = "INSERT INTO prompts VALUES ((SELECT max(id) FROM runs), x'{:02x}', zeroblob(100000))"
     with storage.writing() as connection:
-        connection.execute(text("INSERT INTO runs VALUES (1, 'p', 'm', '/r', 1, 0.0, x'00')"))
+        connection.execute(text("INSERT INTO runs VALUES (1, 'p', 'm', '/r', 1, 0.0, x'00', NULL)"))
         pages = connection.scalar(text("PRAGMA page_count"))
         connection.exec_driver_sql(f"PRAGMA max_page_count={pages + 5}")  # of this connection, which the pool keeps
 
@@ -254,8 +266,10 @@ def test_a_full_disk_is_an_error_of_one_line(path: Path) -> None:
         ("sqlite://", "in memory"),
         ("sqlite:///:memory:", "in memory"),
         ("dragons://host/base", "'dragons'"),
-        ("sqlite+aiosqlite:///x.db", "asynchronous"),
-        ("mysql+nosuchdriver://host/base", "'mysql+nosuchdriver'"),
+        ("sqlite+aiosqlite:///x.db", "'sqlite+aiosqlite', which is not supported"),
+        ("mysql://host/base", "'mysql', which is not supported"),
+        ("postgresql+psycopg2://host/base", "'postgresql+psycopg2', which is not supported"),
+        ("postgresql+psycopg://host:port/base", "no database URL"),
     ],
 )
 def test_a_url_that_cannot_be_used_is_bad_input(url: str, words: str) -> None:
@@ -264,13 +278,39 @@ def test_a_url_that_cannot_be_used_is_bad_input(url: str, words: str) -> None:
     assert "sqlite:///FILE" in message(url, ConfigError)
 
 
-@pytest.mark.skipif(find_spec("psycopg2") is not None, reason="the driver that must be missing is installed")
-def test_a_missing_driver_is_named() -> None:
-    """With the package that holds it."""
-    assert "needs the package 'psycopg2'" in message("postgresql+psycopg2://host/base", ConfigError)
+def test_a_missing_driver_is_named(tmp_path: Path) -> None:
+    """With the command that installs it, in a process that cannot import it, whether the URL names it or not."""
+    (tmp_path / "psycopg.py").write_text("raise ModuleNotFoundError(\"No module named 'psycopg'\", name='psycopg')")
+    program = f"""
+import sys
+sys.path.insert(0, {str(tmp_path)!r})
+from database import open_database
+from evolve.errors import ConfigError
+for url in ("postgresql+psycopg://host/base", "postgresql://host/base"):
+    try:
+        open_database(url)
+    except ConfigError as error:
+        print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    lines = done.stdout.splitlines()
+    assert len(lines) == 2
+    assert all("needs the driver psycopg: pip install 'thetaevolve[postgres]'" in line for line in lines)
 
 
-def test_a_password_is_not_printed() -> None:
-    """Messages name a server's database without it."""
+def test_a_server_that_is_not_there_is_named_without_the_password() -> None:
+    """The message says what to look at, and does not print what should stay secret."""
     pytest.importorskip("psycopg")
-    assert "secret" not in message("postgresql+psycopg://me:secret@127.0.0.1:1/base", StoreError)
+    said = message("postgresql+psycopg://me:secret@127.0.0.1:1/base", StoreError)
+
+    assert "start the server, or correct the host and port in database.url" in said
+    assert "secret" not in said
+
+
+def test_a_database_that_the_server_lacks_is_named(pytestconfig: pytest.Config) -> None:
+    """It is not made: a mistyped name would hide the runs."""
+    with postgres_database(pytestconfig) as url:
+        absent = make_url(url).set(database="absent").render_as_string(hide_password=False)
+
+        assert "create it on the server, or correct the name in database.url" in message(absent, StoreError)

@@ -1,0 +1,241 @@
+"""What the dashboard asks: reads that stay fast in a run of 100,000 programs, on a database that it cannot change."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import event, func, select
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from database.mapping import to_report
+from database.reports import SEED_ID
+from database.repository import Database
+from database.rows import AttemptRow, CellRow, MembershipRow, ProgramRow, RunRow, StepRow
+from database.schema import MIGRATIONS
+from database.session import Storage, connect
+from database.store import RunStore
+from evolve.errors import NotFoundError, StoreError
+from evolve.types import ArchiveCell, Outcome, StepReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pulse:
+    """What changes whenever something is stored in a run; cheap to ask for.
+
+    Attributes:
+        step: The last finished step, -1 before the seed program's.
+        running: Attempts of the step that is not finished.
+        attempt: The highest id of an attempt, -1 when there is none.
+    """
+
+    step: int
+    running: int
+    attempt: int
+
+
+class Sprout(NamedTuple):
+    """What a lineage tree knows of a program; a tuple, for there are many."""
+
+    id: int
+    parent_id: int | None
+    score: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recent:
+    """What a list of attempts shows of one."""
+
+    id: int
+    step: int
+    parent_id: int
+    outcome: Outcome
+    score: float | None
+    finished_s: float
+
+
+class RunViews(RunStore):
+    """One run as the dashboard sees it."""
+
+    def pulse(self) -> Pulse:
+        """Return what tells whether anything was stored since."""
+        last = select(func.max(StepRow.step)).where(StepRow.run_id == self.record.id)
+        highest = select(func.max(AttemptRow.id)).where(AttemptRow.run_id == self.record.id)
+        with self._reading() as connection:
+            step = connection.scalar(last)
+            step = -1 if step is None else int(step)
+            attempt = connection.scalar(highest)
+            running = connection.scalar(
+                select(func.count()).where(AttemptRow.run_id == self.record.id, AttemptRow.step > step)
+            )
+        return Pulse(step=step, running=int(running or 0), attempt=-1 if attempt is None else int(attempt))
+
+    def reports_after(self, step: int) -> Sequence[StepReport]:
+        """Return the reports of the finished steps after `step`, in order."""
+        query = select(StepRow).where(StepRow.run_id == self.record.id, StepRow.step > step).order_by(StepRow.step)
+        with self._rows() as session:
+            return [to_report(row) for row in session.scalars(query)]
+
+    def running_outcomes(self, after_step: int) -> Mapping[Outcome, int]:
+        """Return how the attempts of steps after `after_step` ended, those of step 0 left out."""
+        query = (
+            select(AttemptRow.outcome, func.count())
+            .where(AttemptRow.run_id == self.record.id, AttemptRow.step > max(after_step, 0))
+            .group_by(AttemptRow.outcome)
+        )
+        with self._reading() as connection:
+            return {row[0]: row[1] for row in connection.execute(query)}
+
+    def sprouts_after(self, step: int) -> Sequence[Sprout]:
+        """Return id, parent and score of every valid program of the steps after `step`, by id."""
+        query = (
+            select(ProgramRow.id, ProgramRow.parent_id, ProgramRow.score)
+            .where(ProgramRow.run_id == self.record.id, ProgramRow.step > step, ProgramRow.score.is_not(None))
+            .order_by(ProgramRow.id)
+        )
+        with self._reading() as connection:
+            return list(map(Sprout._make, connection.execute(query).all()))
+
+    def ancestry(self, program_id: int) -> Sequence[Sprout]:
+        """Return the program that a lineage begins with, its child, and so on down to this one, without their texts.
+
+        Empty when the run has no such program.
+        """
+        run_id = self.record.id
+        columns = (ProgramRow.id, ProgramRow.parent_id, ProgramRow.score)
+        line = select(*columns).where(ProgramRow.run_id == run_id, ProgramRow.id == program_id)
+        below = line.cte("line", recursive=True)
+        whole = below.union_all(select(*columns).where(ProgramRow.run_id == run_id, ProgramRow.id == below.c.parent_id))
+        with self._reading() as connection:
+            # A parent's id is lower than its child's: the table refuses any other.
+            return sorted(Sprout(*row) for row in connection.execute(select(whole)))
+
+    def cells_after(self, number: int) -> Sequence[tuple[int, ArchiveCell]]:
+        """Return the archive cells that were stored after the one with this number, with their numbers, in order."""
+        query = (
+            select(CellRow.number, CellRow.program_id, CellRow.island, CellRow.grid, CellRow.cell, CellRow.step)
+            .where(CellRow.run_id == self.record.id, CellRow.number > number)
+            .order_by(CellRow.number)
+        )
+        with self._reading() as connection:
+            return [
+                (number, ArchiveCell(program_id=program, island=island, grid=grid, cell=tuple(cell), step=step))
+                for number, program, island, grid, cell, step in connection.execute(query)
+            ]
+
+    def scores_of(self, program_ids: Sequence[int]) -> Mapping[int, float]:
+        """Return the scores of those of the programs that have one."""
+        query = select(ProgramRow.id, ProgramRow.score).where(
+            ProgramRow.run_id == self.record.id, ProgramRow.id.in_(program_ids)
+        )
+        with self._reading() as connection:
+            return {id_: score for id_, score in connection.execute(query) if score is not None}
+
+    def children(self, program_id: int, limit: int) -> Sequence[Sprout]:
+        """Return up to `limit` programs that were made from this one, the older first."""
+        query = (
+            select(ProgramRow.id, ProgramRow.parent_id, ProgramRow.score)
+            .where(ProgramRow.run_id == self.record.id, ProgramRow.parent_id == program_id)
+            .order_by(ProgramRow.id)
+            .limit(limit)
+        )
+        with self._reading() as connection:
+            return [Sprout(*row) for row in connection.execute(query)]
+
+    def recent(self, limit: int) -> Sequence[Recent]:
+        """Return the attempts with the highest ids, the highest first; only those that a model made."""
+        query = (
+            select(
+                AttemptRow.id,
+                AttemptRow.step,
+                AttemptRow.parent_id,
+                AttemptRow.outcome,
+                ProgramRow.score,
+                AttemptRow.finished_s,
+            )
+            .outerjoin(ProgramRow, (ProgramRow.run_id == AttemptRow.run_id) & (ProgramRow.id == AttemptRow.id))
+            .where(AttemptRow.run_id == self.record.id, AttemptRow.id > SEED_ID)
+            .order_by(AttemptRow.id.desc())
+            .limit(limit)
+        )
+        with self._reading() as connection:
+            return [
+                Recent(id=id_, step=step, parent_id=parent, outcome=outcome, score=score, finished_s=finished_s)
+                for id_, step, parent, outcome, score, finished_s in connection.execute(query)
+            ]
+
+    def island_sizes(self) -> Mapping[int, int]:
+        """Return how many programs live on each island, migrants included."""
+        query = (
+            select(MembershipRow.island, func.count())
+            .where(MembershipRow.run_id == self.record.id)
+            .group_by(MembershipRow.island)
+            .order_by(MembershipRow.island)
+        )
+        with self._reading() as connection:
+            return {row[0]: row[1] for row in connection.execute(query)}
+
+
+class ReadDatabase(Database):
+    """A database that its own connections refuse to change."""
+
+    def views(self, run_id: int) -> RunViews:
+        """Return one run.
+
+        Raises:
+            NotFoundError: The database has no such run.
+        """
+        record = self._first(RunRow.id == run_id)
+        if record is None:
+            raise NotFoundError(f"the database {self._storage.where} has no run {run_id}: list them with `evolve show`")
+        return RunViews(self._storage, record, self._clock)
+
+
+def open_for_reading(url: str, *, clock: Callable[[], float] = time.perf_counter) -> ReadDatabase:
+    """Open a database without changing it: it is neither made nor brought up to date.
+
+    Args:
+        url: `sqlite:///FILE`, or the URL of any database that SQLAlchemy speaks to.
+        clock: Seconds from any start, for `RunStore.database_s`.
+
+    Raises:
+        ConfigError: The URL is none, or its driver is not installed.
+        RunFolderError: The SQLite file is missing, or SQLite's log cannot be kept beside it.
+        StoreError: The file is damaged, not ours or of another version, or the server cannot be reached.
+    """
+    engine = connect(url, create=False)
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _refuse_writes)
+    storage = Storage(engine.execution_options(postgresql_readonly=True))
+    try:
+        _check_version(storage)
+    except BaseException:
+        storage.close()
+        raise
+    return ReadDatabase(storage, clock)
+
+
+def _refuse_writes(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA query_only=ON")
+    cursor.close()
+
+
+def _check_version(storage: Storage) -> None:
+    config = Config()
+    config.set_main_option("script_location", MIGRATIONS)
+    scripts = ScriptDirectory.from_config(config)
+    newest = scripts.get_current_head()
+    with storage.reading() as connection:
+        found = MigrationContext.configure(connection).get_current_revision()
+    if found == newest:
+        return
+    if found in {script.revision for script in scripts.walk_revisions()}:
+        cure = "`evolve show` of one of its runs brings it up to date, once no older program works on it"
+    else:
+        cure = "install the newest thetaevolve, or name another run"
+    raise StoreError(f"the database {storage.where} has version {found}, and this program reads {newest}: {cure}")

@@ -1,0 +1,96 @@
+"""Options of the learners."""
+
+from dataclasses import dataclass, field
+
+from evolve.config.checks import at_least, one_of
+from evolve.errors import ConfigError
+
+#: Adam's step by method: ThetaEvolve's, and for an adapter TTT-Discover's (arXiv:2601.16175).
+DEFAULT_RATES = {"full": 1e-6, "lora": 4e-5}
+#: vLLM serves adapters of these ranks.
+_RANKS = (8, 16, 32, 64, 128, 256)
+
+
+@dataclass(frozen=True)
+class LearnerConfig:
+    """What all learners share; `kind` says which one it is."""
+
+    kind: str = "???"
+
+
+@dataclass(frozen=True)
+class FrozenConfig(LearnerConfig):
+    """The model stays as it is."""
+
+    kind: str = "frozen"
+
+
+@dataclass(frozen=True)
+class GrpoConfig(LearnerConfig):
+    """The model is trained after every step on the step's own groups; see `rl/README.md`.
+
+    The defaults are ThetaEvolve's (arXiv:2511.23473 and its released code), which has no KL term and one update a step.
+    The group's size is `rollout.samples`, 16 there.
+
+    Attributes:
+        advantage: Credit inside a group: grpo, dr_grpo, rloo, max_rl, entropic or entropic_adaptive; see
+            `rl/advantages.py`.
+        loss: From tokens to one number: grpo (a mean for each completion, then over completions), dapo (a mean over all
+            tokens) or dr_grpo (a sum, divided by the highest possible count).
+        method: full: all weights, in float32. lora: an adapter over the frozen model.
+        lora_rank: Rank of the adapter; its scale is 1.
+        learning_rate: Of Adam; None for 1e-6, or 4e-5 for an adapter.
+        weight_decay: Of Adam.
+        clip_low: The policy's ratio is clipped at 1 - clip_low. With one update a step the ratio is 1 and neither
+            clip acts.
+        clip_high: And at 1 + clip_high.
+        importance_cap: Highest ratio of trainer's to engine's probability by which a token's loss is corrected.
+        entropy_bonus: Weight of the mean entropy, which the update raises; 0 for none.
+        mask_truncated: Whether completions cut at `sampling.max_tokens` are left out instead of punished.
+        drop_constant: Whether groups of equal rewards are left out of the loss's mean, and of the work.
+        refills: How many more steps of the search may be made before an update to replace groups of equal rewards.
+        logprob_bound: The run stops when engine and trainer disagree on the log-probability of the step's tokens by
+            more than this on average.
+        micro_tokens: Tokens that go through the trainer at once, which bounds memory; at least one completion does.
+        sleep: Whether the engine gives its memory to the trainer during an update, for a few seconds a step.
+        save_steps: Updates between two checkpoints; the last update of a session is always saved.
+        keep: Newest checkpoints that are kept.
+        report_to: Where figures go beside the database: names of transformers' trackers, like tensorboard or wandb.
+    """
+
+    kind: str = "grpo"
+    advantage: str = "grpo"
+    loss: str = "grpo"
+    method: str = "full"
+    lora_rank: int = 32
+    learning_rate: float | None = None
+    weight_decay: float = 0.1
+    clip_low: float = 0.2
+    clip_high: float = 0.28
+    importance_cap: float = 2.0
+    entropy_bonus: float = 0.0
+    mask_truncated: bool = True
+    drop_constant: bool = True
+    refills: int = 0
+    logprob_bound: float = 0.1
+    micro_tokens: int = 16384
+    sleep: bool = False
+    save_steps: int = 10
+    keep: int = 2
+    report_to: list[str] = field(default_factory=lambda: ["tensorboard"])
+
+    def __post_init__(self) -> None:
+        one_of(
+            "learner.advantage", self.advantage, ("grpo", "dr_grpo", "rloo", "max_rl", "entropic", "entropic_adaptive")
+        )
+        one_of("learner.loss", self.loss, ("grpo", "dapo", "dr_grpo"))
+        one_of("learner.method", self.method, ("full", "lora"))
+        one_of("learner.lora_rank", str(self.lora_rank), map(str, _RANKS))
+        for name in ("save_steps", "keep", "micro_tokens"):
+            at_least(f"learner.{name}", getattr(self, name), 1)
+        for name in ("weight_decay", "clip_low", "clip_high", "entropy_bonus", "refills"):
+            at_least(f"learner.{name}", getattr(self, name), 0)
+        for name in ("importance_cap", "logprob_bound", "learning_rate"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ConfigError(f"learner.{name}={value} must be above 0")

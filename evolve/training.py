@@ -1,0 +1,139 @@
+"""From a configuration to the learner that trains; `evolve.compose` imports this only when one is asked for."""
+
+import os
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+from database.store import RunStore
+from evolve.config import Config, GrpoConfig, VllmConfig
+from evolve.config.learner import DEFAULT_RATES
+from evolve.engine.vllm import VllmEngine
+from evolve.errors import ConfigError
+from evolve.models import model_parameters
+from evolve.protocols import Engine, Learner
+from rl.checkpoint import Policy, check_checkpoint
+from rl.memory import Machine, check_memory
+from rl.settings import GrpoSettings, Loss, Method
+
+_GIB = 2**30
+
+
+def check_grpo(config: Config, learner: GrpoConfig, model: Path | None, folder: Path) -> None:
+    """Refuse what could not be trained, before the engine is started.
+
+    Args:
+        config: Of the run.
+        learner: Its learner.
+        model: The policy's folder, where it is in this process.
+        folder: The run's.
+
+    Raises:
+        ConfigError: An option, the machine or the run's newest checkpoint does not fit.
+    """
+    engine = config.engine
+    missing = [name for name in ("trl", "peft", "accelerate") if find_spec(name) is None]
+    if missing:
+        raise ConfigError(f"learner=grpo needs {' and '.join(missing)}: pip install 'thetaevolve[rl]'")
+    if not isinstance(engine, VllmConfig) or model is None:
+        raise ConfigError(f"learner=grpo trains the model of this process: it needs engine=vllm, not {engine.kind}")
+    if config.rollout.samples < 2:
+        raise ConfigError(
+            "learner=grpo compares the samples of a group: rollout.samples must be at least 2, 16 is usual"
+        )
+    if config.sampling.top_p != 1:
+        raise ConfigError(
+            f"learner=grpo corrects for what each token was drawn from: sampling.top_p must be 1, not "
+            f"{config.sampling.top_p}"
+        )
+    if config.sampling.temperature <= 0:
+        raise ConfigError("learner=grpo needs samples that differ: sampling.temperature must be above 0, 1 is usual")
+    _check_trackers(learner)
+    settings = grpo_settings(config, learner, engine)
+    check_checkpoint(policy_of(config, model, folder), settings)
+    check_memory(model, model_parameters(model), settings, _machine(engine, model))
+
+
+def build_grpo(
+    config: Config, model: Path | None, engine: Engine, store: RunStore, notify: Callable[[str], None]
+) -> Learner:
+    """Return the learner of a configuration that `check_grpo` has passed.
+
+    Args:
+        config: Of the run.
+        model: The policy's folder.
+        engine: Serves the policy.
+        store: Takes the figures of the updates.
+        notify: Is told what a person should know.
+    """
+    from rl.grpo import Grpo  # not before vLLM has started, which TRL would import with the wrong environment
+
+    learner = config.learner
+    if not (
+        isinstance(learner, GrpoConfig)
+        and isinstance(engine, VllmEngine)
+        and isinstance(config.engine, VllmConfig)
+        and model is not None
+    ):
+        raise ValueError("this configuration was not checked")
+    settings = grpo_settings(config, learner, config.engine)
+    return Grpo(settings, policy_of(config, model, Path(store.record.folder)), engine, store, notify)
+
+
+def policy_of(config: Config, model: Path, folder: Path) -> Policy:
+    """Return the model that the run in `folder` trains, and where."""
+    return Policy(model=model, name=config.model, folder=folder / "learner")
+
+
+def grpo_settings(config: Config, learner: GrpoConfig, engine: VllmConfig) -> GrpoSettings:
+    """Return the options in the learner's own terms."""
+    return GrpoSettings(
+        parents=config.rollout.parents,
+        samples=config.rollout.samples,
+        max_tokens=config.sampling.max_tokens,
+        max_model_len=engine.max_model_len,
+        temperature=config.sampling.temperature,
+        dtype=engine.dtype,
+        seed=config.run.seed,
+        advantage=learner.advantage,
+        loss=Loss(learner.loss),
+        method=Method(learner.method),
+        lora_rank=learner.lora_rank,
+        learning_rate=DEFAULT_RATES[learner.method] if learner.learning_rate is None else learner.learning_rate,
+        weight_decay=learner.weight_decay,
+        clip_low=learner.clip_low,
+        clip_high=learner.clip_high,
+        importance_cap=learner.importance_cap,
+        entropy_bonus=learner.entropy_bonus,
+        mask_truncated=learner.mask_truncated,
+        drop_constant=learner.drop_constant,
+        refills=learner.refills,
+        logprob_bound=learner.logprob_bound,
+        micro_tokens=learner.micro_tokens,
+        sleep=learner.sleep,
+        save_steps=learner.save_steps,
+        keep=learner.keep,
+        report_to=tuple(learner.report_to),
+    )
+
+
+def _check_trackers(learner: GrpoConfig) -> None:
+    from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
+
+    for name in learner.report_to:
+        if name not in INTEGRATION_TO_CALLBACK:
+            known = ", ".join(sorted(INTEGRATION_TO_CALLBACK))
+            raise ConfigError(f"learner.report_to={name} is no tracker: it must be one of {known}, or [] for none")
+        if find_spec(name) is None:
+            raise ConfigError(f"learner.report_to={name} needs that package: pip install {name}, or say [] for none")
+
+
+def _machine(engine: VllmConfig, model: Path) -> Machine:
+    import torch
+
+    if torch.cuda.is_available():
+        total = float(torch.cuda.get_device_properties(0).total_memory)
+        return Machine(total=total, engine=engine.gpu_memory_utilization * total, on_gpu=True)
+    free = float(os.sysconf("SC_AVPHYS_PAGES")) * os.sysconf("SC_PAGE_SIZE")
+    weights = sum(file.stat().st_size for file in model.glob("*.safetensors"))
+    return Machine(total=free, engine=engine.kv_cache_gib * _GIB + weights, on_gpu=False)

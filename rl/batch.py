@@ -1,0 +1,145 @@
+"""From the groups of a step to the rows that the trainer takes, and to what they say of the search. Pure."""
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from evolve.types import Attempt, FinishReason, Group, Message, Outcome
+from rl.advantages import ADVANTAGES, Array, tells_nothing
+from rl.settings import GrpoSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One completion as the trainer takes it.
+
+    Attributes:
+        prompt_ids: `(P,)` tokens of the prompt.
+        completion_ids: `(T,)` generated tokens, the end of the sequence included.
+        logprobs: `(T,)` log-probabilities under the engine's distribution.
+        advantage: 0 when masked.
+        counts: Whether its tokens are in the loss.
+    """
+
+    prompt_ids: tuple[int, ...]
+    completion_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    advantage: float
+    counts: bool
+
+
+#: Stands where an attempt is masked: the trainer wants the same number of rows each step. One token costs nothing.
+PLACEHOLDER = Row(prompt_ids=(0,), completion_ids=(0,), logprobs=(0.0,), advantage=0.0, counts=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """What one update learns from.
+
+    Attributes:
+        rows: `(B * n,)`, group after group, within a group by length.
+        figures: What the step's groups say of the search, by name.
+    """
+
+    rows: tuple[Row, ...]
+    figures: Mapping[str, float]
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether no row pulls the policy anywhere."""
+        return all(row.advantage == 0 for row in self.rows)
+
+
+def rewards_of(group: Group, settings: GrpoSettings) -> Array:
+    """Return a group's rewards, `(n,)`, NaN where an attempt must not count.
+
+    That is where it is missing (its evaluation had not ended with the step, or it was made before a resume), was lost
+    to an infrastructure failure, or was cut at the token limit and `mask_truncated` says so.
+    """
+    rewards_n = np.full(settings.samples, np.nan)
+    for attempt in group:
+        completion = attempt.completion
+        known = 0 < len(completion.token_ids) == len(completion.logprobs)
+        cut = settings.mask_truncated and completion.finish_reason is FinishReason.LENGTH
+        if attempt.reward is not None and known and not cut:
+            rewards_n[completion.sample] = attempt.reward
+    return rewards_n
+
+
+def informative(groups: Sequence[Group], settings: GrpoSettings) -> list[Group]:
+    """Return the groups whose rewards differ, in their order."""
+    return [group for group in groups if not tells_nothing(rewards_of(group, settings))]
+
+
+def make_batch(
+    groups: Sequence[Group], settings: GrpoSettings, encode: Callable[[Sequence[Message]], Sequence[int]]
+) -> Batch:
+    """Return the rows and figures of the groups of one or more steps.
+
+    Where there are more groups than an update takes, those that tell something come first.
+
+    Args:
+        groups: At least B.
+        settings: Of the learner.
+        encode: From the messages of a prompt to its tokens.
+    """
+    telling = informative(groups, settings)
+    silent = [group for group in groups if not any(group is other for other in telling)]
+    taken = [*telling, *silent][: settings.parents]
+    rewards_G_n = np.stack([rewards_of(group, settings) for group in taken])
+    advantages_G_n = ADVANTAGES[settings.advantage](rewards_G_n)
+    rows: list[Row] = []
+    for group, rewards_n, advantages_n in zip(taken, rewards_G_n, advantages_G_n, strict=True):
+        dropped = settings.drop_constant and tells_nothing(rewards_n)
+        rows.extend(_rows(group, np.full_like(rewards_n, np.nan) if dropped else rewards_n, advantages_n, encode))
+    return Batch(rows=tuple(rows), figures=_figures(groups, settings))
+
+
+def _rows(
+    group: Group, rewards_n: Array, advantages_n: Array, encode: Callable[[Sequence[Message]], Sequence[int]]
+) -> list[Row]:
+    rows = [PLACEHOLDER] * len(rewards_n)
+    prompt = tuple(encode(group[0].prompt)) if group and not np.isnan(rewards_n).all() else ()
+    for attempt in group:
+        sample = attempt.completion.sample
+        if not np.isnan(rewards_n[sample]):
+            rows[sample] = Row(
+                prompt_ids=prompt,
+                completion_ids=attempt.completion.token_ids,
+                logprobs=attempt.completion.logprobs,
+                advantage=float(advantages_n[sample]),
+                counts=True,
+            )
+    # Neighbours go through the trainer together, and the shorter are padded to the longest.
+    return sorted(rows, key=lambda row: len(row.completion_ids))
+
+
+def _figures(groups: Sequence[Group], settings: GrpoSettings) -> dict[str, float]:
+    """Return shares of the attempts, and of the groups, and means; an empty step has none."""
+    attempts = [attempt for group in groups for attempt in group]
+    if not attempts:
+        return {}
+    rewards = [attempt.reward for attempt in attempts if attempt.reward is not None]
+    identities = [attempt.identity for attempt in attempts if attempt.identity is not None]
+    rewards_G_n = [rewards_of(group, settings) for group in groups]
+    figures = {
+        "valid": _share(attempts, lambda attempt: attempt.outcome is Outcome.VALID),
+        "lazy": _share(attempts, lambda attempt: attempt.outcome.is_lazy),
+        "truncated": _share(attempts, lambda attempt: attempt.completion.finish_reason is FinishReason.LENGTH),
+        "masked": float(np.isnan(np.stack(rewards_G_n)).mean()),
+        "constant_groups": sum(tells_nothing(rewards_n) for rewards_n in rewards_G_n) / len(groups),
+        "completion_tokens": statistics.fmean(attempt.completion.tokens for attempt in attempts),
+        "prompt_tokens": statistics.fmean(attempt.completion.prompt_tokens for attempt in attempts),
+    }
+    if identities:
+        figures["distinct"] = len(set(identities)) / len(identities)
+    if rewards:
+        figures["reward"] = statistics.fmean(rewards)
+        figures["reward_std"] = statistics.pstdev(rewards)
+    return figures
+
+
+def _share(attempts: Sequence[Attempt], condition: Callable[[Attempt], bool]) -> float:
+    return sum(map(condition, attempts)) / len(attempts)

@@ -1,0 +1,155 @@
+"""The learner that trains while it searches."""
+
+import hashlib
+import math
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig
+from transformers import TrainerCallback
+from transformers.utils import logging
+
+from evolve.protocols import Store
+from evolve.types import Group, Training
+from rl.checkpoint import Policy, check_checkpoint, checkpoints, sweep, write_mark
+from rl.engine import PolicyEngine
+from rl.errors import TrainingMemoryError
+from rl.rollout import Rollouts
+from rl.settings import GrpoSettings, Method
+from rl.sync import AdapterSync, FullSync
+from rl.trainer import EvolveTrainer, StepCallback
+
+#: TRL's names of the figures that are kept, and ours; names of our own are kept as they are.
+_NAMES = {
+    "loss": "loss",
+    "grad_norm": "gradient_norm",
+    "clip_ratio/low_mean": "clipped_low",
+    "clip_ratio/high_mean": "clipped_high",
+}
+_OURS = (
+    *("valid", "lazy", "truncated", "masked", "constant_groups", "distinct", "reward", "reward_std"),
+    *("completion_tokens", "prompt_tokens", "entropy", "staleness", "peak_memory_gib"),
+    *("logprob_gap", "logprob_gap_max", "importance_min", "importance_mean", "importance_max"),
+    *("sync_s", "generate_s", "wait_s", "train_s"),
+)
+#: Where a Linux machine keeps files in memory.
+_SHARED_MEMORY = Path("/dev/shm")
+
+
+class Grpo:
+    """Group relative policy optimisation (GRPO) on the search's own steps.
+
+    Args:
+        settings: How to train.
+        policy: What to train.
+        engine: Serves the policy.
+        store: Takes each update's figures.
+        notify: Is told what a person should know.
+    """
+
+    def __init__(
+        self,
+        settings: GrpoSettings,
+        policy: Policy,
+        engine: PolicyEngine,
+        store: Store,
+        notify: Callable[[str], None],
+    ) -> None:
+        self._settings = settings
+        self._policy = policy
+        self._engine = engine
+        self._store = store
+        self._notify = notify
+
+    def run(self, attempt: Callable[[int], Sequence[Group]], steps: Iterable[int]) -> None:
+        """Make every step, and after each one update of the policy; go on from the newest checkpoint.
+
+        Raises:
+            PolicyMismatchError: Engine and trainer disagree.
+            TrainingMemoryError: An update does not fit.
+            ConfigError: The newest checkpoint is of another model.
+        """
+        rollouts = Rollouts(attempt, steps, self._engine, self._store, self._settings)
+        if not rollouts.advance():
+            return
+        # Progress bars and hints of a library: what matters is raised or logged.
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+        check_checkpoint(self._policy, self._settings)
+        sweep(self._policy.folder, keep=self._settings.keep)
+        found = checkpoints(self._policy.folder)
+        self._say_where_it_goes_on(found[-1][1].step if found else 0)
+        try:
+            trainer = self._trainer(rollouts)
+            try:
+                trainer.train(resume_from_checkpoint=str(found[-1][0]) if found else None)
+            except KeyboardInterrupt:
+                if trainer.is_whole and rollouts.last:
+                    trainer.save()
+                raise
+        except torch.OutOfMemoryError as error:
+            raise TrainingMemoryError(" ".join(str(error).split())[:120]) from error
+        finally:
+            shutil.rmtree(self._adapter_folder(), ignore_errors=True)
+
+    def _say_where_it_goes_on(self, trained: int) -> None:
+        finished = self._store.reports()[-1].step
+        if finished > trained:
+            self._notify(
+                f"the database is at step {finished}, the weights at step {trained}: they go on from there, and what "
+                "was learned in between is lost"
+            )
+
+    def _trainer(self, rollouts: Rollouts) -> EvolveTrainer:
+        settings, policy = self._settings, self._policy
+        adapter = None
+        if settings.method is Method.LORA:
+            adapter = LoraConfig(
+                r=settings.lora_rank,
+                lora_alpha=settings.lora_rank,
+                target_modules="all-linear",
+                task_type="CAUSAL_LM",
+            )
+        trainer = EvolveTrainer(policy.model, settings, rollouts, policy.folder, peft_config=adapter)
+        if adapter is None:
+            trainer.use_engine(FullSync(self._engine, trainer, rollouts.times))
+        else:
+            trainer.use_engine(AdapterSync(self._engine, trainer, rollouts.times, self._adapter_folder()))
+        trainer.add_callback(StepCallback(trainer, rollouts))
+        trainer.add_callback(_Keeper(self._settings, policy, rollouts, self._store))
+        return trainer
+
+    def _adapter_folder(self) -> Path:
+        """Return where the adapter passes to the engine: the same each time, so that a kill leaves one at most."""
+        place = _SHARED_MEMORY if _SHARED_MEMORY.is_dir() else Path(tempfile.gettempdir())
+        name = hashlib.sha256(str(self._policy.folder.resolve()).encode()).hexdigest()[:16]
+        return place / f"thetaevolve-{name}"
+
+
+class _Keeper(TrainerCallback):  # type: ignore[misc]
+    """Keeps figures in the database and checkpoints in the folder."""
+
+    def __init__(self, settings: GrpoSettings, policy: Policy, rollouts: Rollouts, store: Store) -> None:
+        self._settings = settings
+        self._policy = policy
+        self._rollouts = rollouts
+        self._store = store
+
+    def on_log(self, *_: Any, logs: Mapping[str, Any], **__: Any) -> None:
+        """Store the figures of an update; TRL logs a summary at the end, which is none."""
+        if "loss" in logs:
+            values = {ours: logs[theirs] for theirs, ours in _NAMES.items() if theirs in logs}
+            values |= {name: logs[name] for name in _OURS if name in logs}
+            kept = {name: float(value) for name, value in values.items() if value is not None}
+            finite = {name: value for name, value in kept.items() if math.isfinite(value)}
+            self._store.insert_training(Training(step=self._rollouts.last, values=finite))
+
+    def on_save(self, _args: Any, state: Any, *_: Any, **__: Any) -> None:
+        """Declare the checkpoint complete and drop those that are too many."""
+        checkpoint = self._policy.folder / f"checkpoint-{state.global_step}"
+        write_mark(checkpoint, self._policy.mark(self._settings, self._rollouts.last))
+        sweep(self._policy.folder, keep=self._settings.keep)

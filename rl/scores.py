@@ -1,0 +1,45 @@
+"""What the trainer finds of the step's own tokens, gathered over the micro-batches of an update."""
+
+from typing import Any
+
+import torch
+
+
+class TokenScores:
+    """Collects, for the tokens in the loss, how engine and trainer differ and how open the policy is."""
+
+    def __init__(self) -> None:
+        self._gaps: list[Any] = []
+        self._entropies: list[Any] = []
+
+    def add(self, gaps: Any, entropies: Any) -> None:
+        """Take one micro-batch's tokens.
+
+        Args:
+            gaps: `(T,)` log-probabilities under the trainer minus those under the engine.
+            entropies: `(T,)` of the distribution that each token was drawn from, in nats.
+        """
+        self._gaps.append(gaps.float())
+        self._entropies.append(entropies.float())
+
+    @property
+    def gap(self) -> float:
+        """Mean of |gap|; 0 without tokens."""
+        gaps = torch.cat(self._gaps) if self._gaps else torch.zeros(0)
+        return float(gaps.abs().mean()) if gaps.numel() else 0.0
+
+    def take(self) -> dict[str, float]:
+        """Return the figures of the update by name, and begin the next; nothing without tokens."""
+        gaps, entropies = [torch.cat(parts) if parts else torch.zeros(0) for parts in (self._gaps, self._entropies)]
+        self._gaps, self._entropies = [], []
+        if not gaps.numel():
+            return {}
+        ratios = gaps.exp()
+        return {
+            "logprob_gap": float(gaps.abs().mean()),
+            "logprob_gap_max": float(gaps.abs().max()),
+            "importance_min": float(ratios.min()),
+            "importance_mean": float(ratios.mean()),
+            "importance_max": float(ratios.max()),
+            "entropy": float(entropies.mean()),
+        }

@@ -1,0 +1,75 @@
+"""What a learner is told: plain values, so that they can be made without torch."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Method(StrEnum):
+    """What is trained."""
+
+    FULL = "full"  #: all weights, in float32
+    LORA = "lora"  #: a low-rank adapter in float32 over a frozen model in bfloat16
+
+
+class Loss(StrEnum):
+    """How the tokens' losses become one number."""
+
+    GRPO = "grpo"  #: the mean over each completion, then over completions (ThetaEvolve)
+    DAPO = "dapo"  #: the mean over all tokens of the step (arXiv:2503.14476)
+    DR_GRPO = "dr_grpo"  #: the sum over tokens, divided by the highest possible count (arXiv:2503.20783)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrpoSettings:
+    """How the model is trained; `evolve.config.learner.GrpoConfig` documents each option for people.
+
+    Attributes:
+        parents: Groups of a step, B.
+        samples: Completions of a group, n.
+        max_tokens: Longest completion.
+        max_model_len: Longest prompt and completion together.
+        temperature: The completions are drawn at it, and the loss's distribution is the same.
+        dtype: Of the engine's weights and of the trainer's matrix products: "bfloat16" or "float32".
+        seed: Of the run.
+    """
+
+    parents: int
+    samples: int
+    max_tokens: int
+    max_model_len: int
+    temperature: float
+    dtype: str
+    seed: int
+    advantage: str
+    loss: Loss
+    method: Method
+    lora_rank: int
+    learning_rate: float
+    weight_decay: float
+    clip_low: float
+    clip_high: float
+    importance_cap: float
+    entropy_bonus: float
+    mask_truncated: bool
+    drop_constant: bool
+    refills: int
+    logprob_bound: float
+    micro_tokens: int
+    sleep: bool
+    save_steps: int
+    keep: int
+    report_to: tuple[str, ...]
+
+    @property
+    def rows(self) -> int:
+        """Completions of a step, B * n."""
+        return self.parents * self.samples
+
+    @property
+    def micro_rows(self) -> int:
+        """Completions that go through the trainer at once: a divisor of the group's, so that they share a prompt.
+
+        The longest possible ones must fit into `micro_tokens`; at least one does go.
+        """
+        fitting = max(1, self.micro_tokens // self.max_model_len)
+        return max(rows for rows in range(1, min(fitting, self.samples) + 1) if self.samples % rows == 0)

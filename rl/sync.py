@@ -1,0 +1,50 @@
+"""New weights into the engine: what TRL knows as its generation back-end."""
+
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rl.engine import PolicyEngine
+from rl.rollout import StepTimes
+
+
+class FullSync:
+    """Sends all weights, in the trainer's float32; the engine rounds its own copy."""
+
+    def __init__(self, engine: PolicyEngine, trainer: Any, times: StepTimes) -> None:
+        self._engine = engine
+        self._trainer = trainer
+        self._times = times
+
+    def sync_weights(self) -> None:
+        """Load the trainer's weights into the engine; TRL calls this once for every update."""
+        started = time.perf_counter()
+        self._engine.load_weights(self._weights())
+        self._times.sync_s += time.perf_counter() - started
+
+    def _weights(self) -> Iterator[tuple[str, Any]]:
+        model = self._trainer.accelerator.unwrap_model(self._trainer.model)
+        for name, parameter in model.named_parameters():
+            yield name, parameter.detach()
+
+
+class AdapterSync:
+    """Sends the adapter, by a folder in shared memory; the frozen model is never touched."""
+
+    def __init__(self, engine: PolicyEngine, trainer: Any, times: StepTimes, folder: Path) -> None:
+        self._engine = engine
+        self._trainer = trainer
+        self._times = times
+        self._folder = folder
+
+    def sync_weights(self) -> None:
+        """Load the trainer's adapter into the engine under a number of its own."""
+        started = time.perf_counter()
+        shutil.rmtree(self._folder, ignore_errors=True)
+        model = self._trainer.accelerator.unwrap_model(self._trainer.model)
+        model.save_pretrained(self._folder)
+        # Numbers grow with the updates and go on after a resume.
+        self._engine.load_adapter(self._folder, self._trainer.state.global_step + 1)
+        self._times.sync_s += time.perf_counter() - started

@@ -1,0 +1,250 @@
+"""The one module that knows TRL: its GRPO trainer, fed by the search, with our credit and our engine.
+
+TRL keeps what it does well: optimizer, precision, loss, gradient accumulation, checkpoints, logging. Five hooks change
+the rest. All were found in TRL 1.16, which is pinned for them.
+
+  A  `rollout_func` makes a step of the search instead of completions of a data set (`Rollouts`)
+  C  `_generate_and_score_completions` takes our advantages; `_prepare_inputs` leaves the rows in our order
+  D  `vllm_generation` is our engine's weight sync, which TRL calls once for every update
+  F  `_get_per_token_logps_and_entropies` cuts each forward to the extent of its own rows, and compares engine and
+     trainer on the way
+  G  a callback ends training with the search's budget, and stores figures and checkpoints
+"""
+
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import AutoTokenizer, PrinterCallback, Trainer, TrainerCallback
+from trl import GRPOConfig, GRPOTrainer
+from trl.trainer.utils import split_tensor_dict
+
+from rl.errors import PolicyMismatchError
+from rl.rollout import Rollouts
+from rl.scores import TokenScores
+from rl.settings import GrpoSettings, Method
+
+#: More steps than any run makes; the search's budget ends training.
+_FOREVER = 10**9
+
+
+class EvolveTrainer(GRPOTrainer):  # type: ignore[misc]
+    """TRL's GRPO trainer on the search's rollouts.
+
+    Args:
+        model: A Hugging Face folder.
+        settings: How to train.
+        rollouts: Makes the search's steps.
+        folder: Where checkpoints and TensorBoard's files go.
+        peft_config: For an adapter; None to train all weights.
+    """
+
+    def __init__(
+        self, model: Path, settings: GrpoSettings, rollouts: Rollouts, folder: Path, *, peft_config: Any = None
+    ) -> None:
+        self._settings = settings
+        self._rollouts = rollouts
+        self._micro: dict[str, Any] | None = None
+        self.scores = TokenScores()
+        self.is_whole = True
+        self.control: Any
+        self._buffered_inputs: Any
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*'rollout_func', which is an experimental")
+            super().__init__(
+                model=str(model),
+                reward_funcs=_no_reward,
+                args=_arguments(settings, folder),
+                train_dataset=Dataset.from_dict({"prompt": ["-"] * settings.parents}),
+                processing_class=AutoTokenizer.from_pretrained(model, padding_side="left"),
+                rollout_func=rollouts,
+                peft_config=peft_config,
+            )
+        self.remove_callback(PrinterCallback)
+
+    def use_engine(self, sync: Any) -> None:
+        """Hook D: take completions' log-probabilities for a sampler's, and sync weights before each rollout."""
+        self.vllm_generation, self.use_vllm, self._last_loaded_step = sync, True, -1
+
+    def note(self, name: str, value: float) -> None:
+        """Log a figure with this step's others, in place of TRL's own of that name."""
+        self._metrics["train"][name] = [value]
+
+    def save(self) -> None:
+        """Save a checkpoint now."""
+        self._save_checkpoint(self.model, None)
+        self.control = self.callback_handler.on_save(self.args, self.state, self.control)
+
+    def _send_telemetry(self) -> None:
+        """Send nothing."""
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        # Not TRL's, which writes a model card of its own.
+        Trainer._save_checkpoint(self, model, trial)
+
+    def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:
+        """Return the next micro-batch: completions of one prompt and of about equal length, which TRL would shuffle."""
+        parts = self.args.steps_per_generation
+        if self._step % parts == 0 or self._buffered_inputs is None:
+            self._buffered_inputs = split_tensor_dict(self._generate_and_score_completions(generation_batch), parts)
+        micro: dict[str, Any] = self._buffered_inputs[self._step % parts]
+        return micro
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        """Hook C. Rows that are masked have advantage 0 and no token in the loss."""
+        # TRL would score every completion once more, to correct for the engine before the update: with one update a
+        # step its own forward gives the same numbers (`_observe`).
+        self.vllm_importance_sampling_correction = False
+        batch: dict[str, Any] = super()._generate_and_score_completions(inputs)
+        self.vllm_importance_sampling_correction = True
+        made = self._rollouts.batch
+        if made is None:
+            raise ValueError("TRL scored completions that no rollout made")
+        batch["advantages"] = torch.tensor(
+            [row.advantage for row in made.rows], dtype=torch.float32, device=batch["completion_ids"].device
+        )
+        for name in [name for name in self._metrics["train"] if "reward" in name]:
+            del self._metrics["train"][name]  # of rewards that TRL never saw
+        for name, value in made.figures.items():
+            self.note(name, value)
+        self.note("staleness", float(self.state.global_step - self._last_loaded_step))
+        return batch
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Any:
+        self._micro = inputs
+        return super()._compute_loss(model, inputs)
+
+    def _get_per_token_logps_and_entropies(
+        self, model: Any, input_ids: Any, attention_mask: Any, logits_to_keep: int, **options: Any
+    ) -> tuple[Any, Any, Any]:
+        """Hook F. TRL pads every micro-batch to the longest prompt and completion of the whole step."""
+        mask = attention_mask.bool()
+        width, prompt_width = input_ids.size(1), input_ids.size(1) - logits_to_keep
+        left = min(int(mask[:, :prompt_width].any(0).int().argmax()), prompt_width - 1)
+        right = prompt_width + max(1, int(mask[:, prompt_width:].any(0).sum()))
+        ids, mask = input_ids[:, left:right], attention_mask[:, left:right]
+        if mask[:, 0].all():
+            # Nothing stands before a prompt, and what follows a completion is seen by no token of it: without a mask
+            # attention takes its fast path. The padding's own scores are masked in the loss.
+            mask = torch.ones_like(mask)
+        logps, entropies, aux_loss = super()._get_per_token_logps_and_entropies(
+            model, ids, mask, right - prompt_width, **options
+        )
+        padding = (0, width - right)
+        logps = torch.nn.functional.pad(logps, padding)
+        entropies = None if entropies is None else torch.nn.functional.pad(entropies, padding)
+        if self._micro is not None and entropies is not None:
+            self._observe(self._micro, logps.detach(), entropies.detach())
+            self._micro = None
+        return logps, entropies, aux_loss
+
+    def _observe(self, micro: dict[str, Any], logps: Any, entropies: Any) -> None:
+        """Correct the micro-batch's loss for the engine, and keep what its tokens say."""
+        counts = (micro["completion_mask"] * micro["tool_mask"]).bool()
+        gaps = logps - micro["sampling_per_token_logps"]
+        micro["importance_sampling_ratio"] = (
+            torch.where(counts, gaps, 0.0).exp().clamp(max=self._settings.importance_cap)
+        )
+        self.scores.add(gaps[counts], entropies[counts])
+
+    def check(self) -> None:
+        """Compare engine and trainer on the update's tokens, before the weights move.
+
+        Raises:
+            PolicyMismatchError: Their log-probabilities differ by more than `logprob_bound` on average.
+        """
+        gap = self.scores.gap
+        if not gap <= self._settings.logprob_bound:  # so that NaN stops the run, too
+            raise PolicyMismatchError(gap, self._settings.logprob_bound)
+
+
+class StepCallback(TrainerCallback):  # type: ignore[misc]
+    """Hook G: what happens around an update."""
+
+    def __init__(self, trainer: EvolveTrainer, rollouts: Rollouts) -> None:
+        self._trainer = trainer
+        self._rollouts = rollouts
+        self._began = time.perf_counter()
+
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
+        """Start the clock of the update."""
+        self._began = time.perf_counter()
+
+    def on_pre_optimizer_step(self, args: Any, *_: Any, **__: Any) -> None:
+        """Check, and leave the weights alone where nothing was to be learned: momentum and decay would move them."""
+        self._trainer.check()
+        self._trainer.is_whole = False
+        batch = self._rollouts.batch
+        if batch is not None and batch.is_silent and not args.entropy_coef:
+            pass
+
+    def on_optimizer_step(self, *_: Any, **__: Any) -> None:
+        """From here on the weights are those of the next step."""
+        self._trainer.is_whole = True
+
+    def on_step_end(self, _args: Any, _state: Any, control: Any, **_: Any) -> Any:
+        """Log the times, and stop with the search."""
+        times, trainer = self._rollouts.times, self._trainer
+        spent = time.perf_counter() - self._began
+        for name in ("sync_s", "generate_s", "wait_s"):
+            trainer.note(name, getattr(times, name))
+        trainer.note("train_s", max(0.0, spent - times.sync_s - times.generate_s - times.wait_s))
+        times.sync_s = times.generate_s = times.wait_s = 0.0
+        for name, value in trainer.scores.take().items():
+            trainer.note(name, value)
+        if torch.cuda.is_available():
+            trainer.note("peak_memory_gib", torch.cuda.max_memory_allocated() / 2**30)
+            torch.cuda.reset_peak_memory_stats()
+        if not self._rollouts.advance():
+            control.should_training_stop = True
+            control.should_save = True
+        return control
+
+
+def _arguments(settings: GrpoSettings, folder: Path) -> Any:
+    on_gpu = torch.cuda.is_available()
+    rows = settings.micro_rows
+    return GRPOConfig(
+        output_dir=str(folder),
+        max_steps=_FOREVER,
+        per_device_train_batch_size=rows,
+        gradient_accumulation_steps=settings.rows // rows,
+        num_generations=settings.samples,
+        max_completion_length=settings.max_tokens,
+        temperature=settings.temperature,
+        top_p=1.0,
+        top_k=0,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="constant",
+        adam_beta2=0.98,  # ThetaEvolve's, as is the clipping of the gradient's norm
+        max_grad_norm=1.0,
+        weight_decay=settings.weight_decay,
+        beta=0.0,
+        epsilon=settings.clip_low,
+        epsilon_high=settings.clip_high,
+        loss_type=str(settings.loss),
+        scale_rewards="none",
+        entropy_coef=settings.entropy_bonus,
+        bf16=settings.dtype == "bfloat16",
+        use_cpu=not on_gpu,
+        gradient_checkpointing=True,
+        # A frozen model need not be exact; weights that are trained must: at 1e-6 an update is lost in bfloat16.
+        model_init_kwargs={"dtype": settings.dtype if settings.method is Method.LORA else "float32"},
+        logging_steps=1,
+        report_to=list(settings.report_to),
+        save_strategy="steps",
+        save_steps=settings.save_steps,
+        seed=settings.seed,
+        disable_tqdm=True,
+        shuffle_dataset=False,
+        ignore_data_skip=True,
+        remove_unused_columns=False,
+    )
+
+
+def _no_reward(prompts: list[Any], **_: Any) -> list[float]:
+    """Return what TRL wants: it must have rewards, but the advantages come from elsewhere (hook C)."""
+    return [0.0] * len(prompts)

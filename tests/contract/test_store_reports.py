@@ -1,0 +1,81 @@
+"""What every store answers to a person who asks about a run."""
+
+import pytest
+from attempts import attempt, child, valid
+
+from database import Database, RunStore
+from evolve.errors import StoreError
+from evolve.types import Direction, Draw, Evaluation, Outcome
+
+
+def test_best_programs_go_by_the_score_and_ties_to_the_older(run: RunStore) -> None:
+    """In either direction, without the failed ones, even where every valid score is negative."""
+    for stored in (child(1, Outcome.CRASHED, None), valid(3, -9.0), valid(2, -9.0), valid(4, 7.0)):
+        run.insert_attempt(stored)
+
+    assert [program.id for program in run.best_programs(9, Direction.MAX)] == [4, 0, 2, 3]
+    assert [program.id for program in run.best_programs(3, Direction.MIN)] == [2, 3, 0]
+
+
+def test_a_lineage_leads_from_the_seed_program_down(run: RunStore) -> None:
+    """Through each parent to the program itself, without siblings."""
+    run.insert_attempt(valid(1, 1.0))
+    run.insert_attempt(valid(2, 1.0))
+    run.insert_attempt(valid(3, 1.0, draw=Draw(island=0, parent_id=1)))
+    run.insert_attempt(child(5, Outcome.CRASHED, None, draw=Draw(island=0, parent_id=3)))
+
+    assert [program.id for program in run.lineage(5)] == [0, 1, 3, 5]
+    assert [program.parent_id for program in run.lineage(5)] == [None, 0, 1, 3]
+    assert [program.id for program in run.lineage(0)] == [0]
+
+
+def test_a_parent_is_older_than_its_child(run: RunStore) -> None:
+    """So that no lineage is a circle."""
+    with pytest.raises(StoreError):
+        run.insert_attempt(valid(5, 1.0, draw=Draw(island=0, parent_id=6)))
+
+
+def test_the_best_construction_may_come_from_a_run_that_does_not_count(run: RunStore) -> None:
+    """A program whose second run was worse, or failed, still found what its first run returned."""
+    lucky = Evaluation(outcome=Outcome.VALID, seed=1, score=8.0, construction="[8]")
+    worse = Evaluation(outcome=Outcome.CRASHED, seed=2, feedback="no luck")
+    run.insert_attempt(child(1, Outcome.CRASHED, None, evaluations=(lucky, worse)))
+    run.insert_attempt(valid(2, 3.0))
+    run.insert_attempt(child(3, Outcome.VALID, 8.0, evaluations=(lucky,)))
+
+    assert run.best_construction(Direction.MAX) == (1, lucky)
+    assert run.best_construction(Direction.MIN) == (0, run.evaluations(0)[0])
+    assert run.evaluations(1) == [lucky, worse]
+    assert run.evaluations(99) == []
+
+
+def test_a_run_without_constructions_has_no_best_one(database: Database) -> None:
+    """None, not an error: a rule's program has a score and nothing to show."""
+    run = database.create_run(problem="p", model="m", folder="/runs/rule", seed=1, config="", started_at=0.0)
+    run.insert_attempt(valid(0, 1.0, evaluations=(Evaluation(outcome=Outcome.VALID, seed=1, score=1.0),)))
+
+    assert run.best_construction(Direction.MAX) is None
+
+
+def test_totals_count_completions_and_not_the_seed_program(run: RunStore) -> None:
+    """Outcomes sum up to the attempts made; a prompt's tokens count once for each completion of it."""
+    assert (run.outcome_counts(), run.attempts_made(), run.token_totals()) == ({}, 0, (0, 0))
+    run.insert_attempt(valid(1, 1.0))
+    run.insert_attempt(attempt(2))
+    run.insert_attempt(attempt(3, step=2))
+
+    assert run.outcome_counts() == {Outcome.VALID: 1, Outcome.NO_CODE: 2}
+    assert run.attempts_made() == 3
+    assert run.token_totals() == (21, 60)
+
+
+def test_the_best_curve_has_a_point_where_the_best_score_rose(run: RunStore) -> None:
+    """By the time of ending, not by id; with the attempts so far, those that failed included."""
+    run.insert_attempt(valid(1, 5.0, finished_s=40.0))
+    run.insert_attempt(valid(2, 3.0, finished_s=20.0))
+    run.insert_attempt(attempt(3, finished_s=30.0))
+    run.insert_attempt(valid(4, 3.0, finished_s=35.0))
+    run.insert_attempt(valid(5, 0.5, finished_s=50.0))
+
+    assert run.best_curve(Direction.MAX) == [(0.0, 0, 1.0), (20.0, 1, 3.0), (40.0, 4, 5.0)]
+    assert run.best_curve(Direction.MIN) == [(0.0, 0, 1.0), (50.0, 5, 0.5)]

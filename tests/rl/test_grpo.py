@@ -1,0 +1,293 @@
+"""The learner on a real trainer and a tiny model: updates, what is checked, what stops it, and how it goes on."""
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+
+from evolve.errors import ConfigError
+from rl.checkpoint import Policy, checkpoints
+from tests.rl.toy import SETTINGS, ListStore, NumberSearch, steps_until
+
+# torch and its friends warn of their own deprecations.
+pytestmark = [pytest.mark.model, pytest.mark.filterwarnings("ignore")]
+
+
+@pytest.fixture
+def bench(tiny_model, tmp_path):
+    """Build a learner, its search and its store around the tiny model."""
+
+    def build(*, engine_class=None, folder="learner", model=tiny_model, **changes):
+        from rl.grpo import Grpo
+        from tests.rl.hf_engine import HfEngine
+
+        settings = replace(SETTINGS, **changes)
+        store = ListStore()
+        engine = (engine_class or HfEngine)(tiny_model, max_tokens=settings.max_tokens)
+        policy = Policy(model=model, name=str(model), folder=tmp_path / folder)
+        told = []
+        learner = Grpo(settings, policy, engine, store, told.append)
+        return learner, NumberSearch(engine, store, settings), told
+
+    return build
+
+
+def weights_of(checkpoint):
+    """Return all tensors of a checkpoint by name."""
+    from safetensors.torch import load_file
+
+    (file,) = [*checkpoint.glob("model.safetensors"), *checkpoint.glob("adapter_model.safetensors")]
+    return load_file(file)
+
+
+def moved(one, two):
+    """Return by how much two sets of weights differ at most."""
+    return max(float((one[name] - two[name]).abs().max()) for name in one)
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_engine_and_trainer_hold_the_same_policy_after_every_update(method, bench, tmp_path):
+    """Three updates with a step size that moves the weights; the gap of log-probabilities stays within rounding."""
+    from rl.settings import Method
+
+    learner, search, _ = bench(method=Method(method), learning_rate=3e-3)
+    learner.run(search.step, steps_until(3))
+    updates = search.store.updates
+
+    assert [update.step for update in updates] == [1, 2, 3]
+    assert all(update.values["logprob_gap"] < 1e-5 for update in updates)
+    assert all(update.values["gradient_norm"] > 0 for update in updates)
+    assert all(update.values["importance_mean"] == pytest.approx(1, abs=1e-4) for update in updates)
+    if method == "lora":
+        assert search.engine.versions == [1, 2, 3]
+        assert not list(tmp_path.rglob("model.safetensors"))
+
+
+def test_every_update_leaves_its_figures(bench):
+    """Losses, ratios, entropy, shares and times; all finite."""
+    learner, search, _ = bench()
+    learner.run(search.step, steps_until(1))
+    (update,) = search.store.updates
+
+    assert all(math.isfinite(value) for value in update.values.values())
+    assert update.values.keys() >= {
+        *("loss", "gradient_norm", "clipped_low", "clipped_high", "logprob_gap", "importance_mean", "entropy"),
+        *("reward", "reward_std", "valid", "lazy", "distinct", "truncated", "masked", "constant_groups", "staleness"),
+        *("sync_s", "generate_s", "wait_s", "train_s"),
+    }
+    # Twelve tokens, of which three are digits that were taught to be uniform: 3 ln(10) / 12 = 0.58 nats a token.
+    assert 0.3 < update.values["entropy"] < 0.9
+    assert (update.values["generate_s"], update.values["wait_s"]) == (1.0, 0.5)
+
+
+def test_without_weight_sync_the_run_is_stopped(bench):
+    """The negative test: an engine that keeps its old weights is found out at the next step, and named."""
+    from rl.errors import PolicyMismatchError
+    from tests.rl.hf_engine import HfEngine
+
+    class StaleEngine(HfEngine):
+        def load_weights(self, weights):
+            """Take them and do nothing."""
+
+    learner, search, _ = bench(engine_class=StaleEngine, learning_rate=1e-2)
+    with pytest.raises(PolicyMismatchError, match=r"disagree .* learner\.logprob_bound=0\.001"):
+        learner.run(search.step, steps_until(5))
+
+    assert [update.step for update in search.store.updates] == [1]
+
+
+def test_a_log_probability_that_is_no_number_stops_the_run(bench):
+    """NaN is above every bound."""
+    from rl.errors import PolicyMismatchError
+    from tests.rl.hf_engine import HfEngine
+
+    class BrokenEngine(HfEngine):
+        def complete(self, messages, samples):
+            """Lose one number."""
+            for made in super().complete(messages, samples):
+                yield replace(made, logprobs=(math.nan, *made.logprobs[1:]))
+
+    learner, search, _ = bench(engine_class=BrokenEngine)
+    with pytest.raises(PolicyMismatchError, match="nan"):
+        learner.run(search.step, steps_until(1))
+
+
+def test_a_step_that_tells_nothing_moves_no_weight(bench):
+    """Neither momentum nor decay acts where all rewards are equal, after an update that left momentum behind."""
+
+    def equal(search, number):
+        groups = NumberSearch.step(search, number)
+        return [tuple(replace(made, reward=1.0) for made in group) for group in groups] if number > 1 else groups
+
+    learner, search, _ = bench(learning_rate=1e-2, save_steps=1, keep=9)
+    learner.run(lambda number: equal(search, number), steps_until(3))
+    (one, _), (two, _), (three, _) = checkpoints(learner._policy.folder)
+
+    assert search.store.updates[0].values["constant_groups"] < 1
+    assert search.store.updates[1].values["constant_groups"] == 1
+    assert moved(weights_of(one), weights_of(two)) == moved(weights_of(two), weights_of(three)) == 0
+
+
+def test_the_budget_ends_training_and_the_last_update_is_saved(bench):
+    """Four steps, a checkpoint each three: those of updates 3 and 4, the second at the end."""
+    learner, search, _ = bench(save_steps=3)
+    learner.run(search.step, steps_until(4))
+
+    assert [(path.name, mark.step) for path, mark in checkpoints(learner._policy.folder)] == [
+        ("checkpoint-3", 3),
+        ("checkpoint-4", 4),
+    ]
+    assert len(search.seen) == 4
+
+
+def test_only_the_newest_checkpoints_are_kept(bench):
+    """A half-made one goes, too."""
+    learner, search, _ = bench(save_steps=1, keep=2)
+    (learner._policy.folder / "checkpoint-77").mkdir(parents=True)
+    learner.run(search.step, steps_until(4))
+
+    assert sorted(path.name for path in learner._policy.folder.glob("checkpoint-*")) == ["checkpoint-3", "checkpoint-4"]
+
+
+def test_no_step_means_no_trainer(bench):
+    """A budget that is used up before the first step leaves nothing behind."""
+    learner, search, _ = bench()
+    learner.run(search.step, iter(()))
+
+    assert search.store.updates == []
+    assert not learner._policy.folder.exists()
+
+
+def test_training_goes_on_where_it_stopped(bench):
+    """Two updates, then two more from the checkpoint: weights, optimizer and the count of updates go on."""
+    first, search, _ = bench(learning_rate=1e-3)
+    first.run(search.step, steps_until(2))
+    second, later, told = bench(learning_rate=1e-3)
+    later.store.steps.extend(search.store.steps[1:])
+    second.run(later.step, steps_until(4, begin=3))
+    found = checkpoints(first._policy.folder)
+    state = json.loads((found[-1][0] / "trainer_state.json").read_text(encoding="utf-8"))
+
+    assert [(path.name, mark.step) for path, mark in found] == [("checkpoint-2", 2), ("checkpoint-4", 4)]
+    assert state["global_step"] == 4
+    assert [update.step for update in later.store.updates] == [3, 4]
+    # The engine began anew with the old weights: that there is no gap shows that it was given the trained ones.
+    assert later.store.updates[0].values["logprob_gap"] < 1e-5
+    assert told == []
+
+
+def test_a_database_that_is_ahead_is_said_and_goes_on(bench):
+    """After a kill between two checkpoints the search is at step 3 and the weights at step 2."""
+    first, search, _ = bench()
+    first.run(search.step, steps_until(2))
+    second, later, told = bench()
+    later.store.steps.extend([*search.store.steps[1:], search.store.steps[-1].__class__(**_as_step(3))])
+    second.run(later.step, steps_until(4, begin=4))
+
+    assert told == [
+        "the database is at step 3, the weights at step 2: they go on from there, and what was learned in between is "
+        "lost"
+    ]
+    assert [mark.step for _, mark in checkpoints(first._policy.folder)] == [2, 4]
+
+
+def _as_step(number):
+    from dataclasses import fields
+
+    from tests.rl.toy import report
+
+    made = report(number)
+    return {field.name: getattr(made, field.name) for field in fields(made)}
+
+
+def test_an_interrupt_between_updates_saves_what_was_learned(bench):
+    """Ctrl-C in step 3, which was being decoded: update 2 is kept."""
+
+    def interrupt(number):
+        if number == 3:
+            raise KeyboardInterrupt
+
+    learner, search, _ = bench()
+    search.before = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        learner.run(search.step, steps_until(9))
+
+    assert [(path.name, mark.step) for path, mark in checkpoints(learner._policy.folder)] == [("checkpoint-2", 2)]
+
+
+def test_a_checkpoint_of_another_model_is_refused(bench, tiny_model, tmp_path):
+    """The same architecture with other weights is another model."""
+    import shutil
+
+    learner, search, _ = bench()
+    learner.run(search.step, steps_until(1))
+    other = shutil.copytree(tiny_model, tmp_path / "other")
+    weights = other / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
+    another, later, _ = bench(model=other)
+
+    with pytest.raises(ConfigError, match=r"was trained from .* which is not the model given"):
+        another.run(later.step, steps_until(2, begin=2))
+    assert later.seen == []
+
+
+def test_running_out_of_memory_is_said_with_its_cures(bench):
+    """The library's own error becomes one line."""
+    import torch
+
+    from rl.errors import TrainingMemoryError
+
+    def full(_):
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 20 GiB.")
+
+    learner, search, _ = bench()
+    search.before = full
+    with pytest.raises(TrainingMemoryError, match=r"Tried to allocate 20 GiB.*learner\.micro_tokens"):
+        learner.run(search.step, steps_until(1))
+
+
+@pytest.mark.parametrize("prompts", [(10, 25, 30, 12), (25, 25, 25, 25)])
+def test_cutting_a_forward_to_its_rows_changes_nothing(prompts, bench):
+    """Log-probabilities, entropies and gradients are those of the padded forward, for several prompts and for one."""
+    import torch
+    from trl import GRPOTrainer
+
+    from rl.rollout import Rollouts
+    from rl.trainer import EvolveTrainer
+
+    learner, search, _ = bench()
+    trainer = EvolveTrainer(
+        learner._policy.model,
+        learner._settings,
+        Rollouts(search.step, (), search.engine, search.store, SETTINGS),
+        learner._policy.folder,
+    )
+    prompt, answer = 30, 50
+    ids = torch.randint(4, 300, (4, prompt + answer), generator=torch.Generator().manual_seed(0))
+    mask = torch.zeros_like(ids)
+    for row, (before, after) in enumerate(zip(prompts, (20, 7, 33, 0), strict=True)):
+        mask[row, prompt - before : prompt + after] = 1
+    results = []
+    for owner in (GRPOTrainer, EvolveTrainer):
+        trainer.model.zero_grad()
+        logps, entropies, _ = owner._get_per_token_logps_and_entropies(
+            trainer, trainer.model, ids, mask, answer, batch_size=2, compute_entropy=True
+        )
+        (logps * mask[:, prompt:]).sum().backward()
+        gradient = trainer.model.model.layers[0].mlp.up_proj.weight.grad.clone()
+        results.append((logps * mask[:, prompt:], entropies * mask[:, prompt:], gradient))
+
+    for padded, cut in zip(*results, strict=True):
+        torch.testing.assert_close(cut, padded, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_reward_rises_over_thirty_steps(bench):
+    """The mean number of a reply goes from the taught 0.5 to well above: what GRPO is for."""
+    learner, search, _ = bench(parents=4, samples=8, learning_rate=1e-3, micro_tokens=512)
+    learner.run(search.step, steps_until(30))
+    first, last = sum(search.seen[:5]) / 5, sum(search.seen[-5:]) / 5
+
+    assert 0.4 < first < 0.65
+    assert last > first + 0.15

@@ -1,0 +1,91 @@
+"""How the trainer's updates and the search's steps go together."""
+
+from dataclasses import replace
+
+import pytest
+
+from rl.rollout import Rollouts
+from tests.rl.toy import SETTINGS, ListStore, SilentEngine, attempt, group_of, report, steps_until
+
+TELLING, SILENT = group_of(1, 2, 3, 4), group_of(3, 3, 3, 3)
+
+
+class Steps:
+    """Makes prepared steps and remembers which were asked for."""
+
+    def __init__(self, store, *made):
+        self.store, self.made, self.asked = store, list(made), []
+
+    def __call__(self, number):
+        self.asked.append(number)
+        self.store.steps.append(report(number))
+        return self.made.pop(0)
+
+
+def rollouts(*made, last=9, **changes):
+    """Return rollouts over prepared steps, ready for the first."""
+    store = ListStore()
+    steps = Steps(store, *made)
+    engine = SilentEngine()
+    ready = Rollouts(steps, steps_until(last), engine, store, replace(SETTINGS, **changes))
+    assert ready.advance()
+    return ready, steps, engine
+
+
+def test_one_update_is_one_step():
+    """The rows have the form that TRL wants, with masked tokens out of the loss."""
+    ready, steps, engine = rollouts([TELLING, SILENT])
+    rows = ready(["-"] * 8, None)
+
+    assert steps.asked == [1]
+    assert rows["prompt_ids"] == [[97, 98]] * 4 + [[0]] * 4
+    assert rows["completion_ids"] == [[5, 6, 7]] * 4 + [[0]] * 4
+    assert rows["logprobs"] == [[-0.5, -0.25, -1.0]] * 4 + [[0.0]] * 4
+    assert rows["env_mask"] == [[1, 1, 1]] * 4 + [[0]] * 4
+    assert engine.naps == 1
+
+
+def test_the_times_of_the_gpu_add_up_until_they_are_taken():
+    """Two steps of one update: each decoded for 1 s and waited for 0.5 s."""
+    ready, _, _ = rollouts([TELLING, SILENT], [TELLING, SILENT], refills=1)
+    ready(["-"] * 8, None)
+
+    assert (ready.times.generate_s, ready.times.wait_s) == (2.0, 1.0)
+
+
+@pytest.mark.parametrize(("refills", "asked"), [(0, [1]), (1, [1, 2]), (5, [1, 2, 3])])
+def test_refills_replace_silent_groups_and_stop_when_there_are_enough(refills, asked):
+    """Steps 1 to 3 hold one telling group, none, and two."""
+    ready, steps, engine = rollouts([TELLING, SILENT], [SILENT, SILENT], [TELLING, TELLING], refills=refills)
+    rows = ready(["-"] * 8, None)
+
+    assert steps.asked == asked
+    assert ready.last == asked[-1]
+    assert sum(map(sum, rows["env_mask"])) == (24 if refills == 5 else 12)
+    assert engine.naps == 1
+
+
+def test_no_refill_is_made_beyond_the_budget():
+    """The search ends with step 1; the update takes what there is."""
+    ready, steps, _ = rollouts([SILENT, TELLING], last=1, refills=3)
+    ready(["-"] * 8, None)
+
+    assert steps.asked == [1]
+    assert not ready.advance()
+
+
+def test_attempts_of_before_a_resume_are_not_learned_from():
+    """Other weights may have drawn them."""
+    ready, steps, _ = rollouts([TELLING, TELLING])
+    steps.store.stored[1] = [attempt(0, 1.0), attempt(2, 3.0)]
+    rows = ready(["-"] * 8, None)
+
+    assert [sum(mask) for mask in rows["env_mask"]] == [0, 0, 3, 3] * 2
+
+
+def test_a_trainer_of_another_size_is_refused():
+    """It would take rows for others."""
+    ready, _, _ = rollouts([TELLING, SILENT])
+
+    with pytest.raises(ValueError, match="9 completions of a step of 8"):
+        ready(["-"] * 9, None)
