@@ -8,69 +8,42 @@ import hashlib
 import importlib.util
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
+from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from evolve.errors import ProblemError
-from evolve.types import Direction, Problem, ProblemKind, ProblemLimits, Record, RewardShape, Verdict
+from evolve.types import Bound, Direction, Problem, ProblemKind, ProblemLimits, Record, RewardShape
+from problems import openevolve
 from problems.fields import Fields
+from problems.judging import Rule, Verifier, beyond
+
+__all__ = [
+    "BLOCK_END",
+    "BLOCK_START",
+    "Rule",
+    "Verifier",
+    "load_picture",
+    "load_problem",
+    "load_reader",
+    "load_verifier",
+    "problem_names",
+]
 
 #: The lines of a seed program between which a child may differ from it.
 BLOCK_START = "# EVOLVE-BLOCK-START"
 BLOCK_END = "# EVOLVE-BLOCK-END"
 
-#: A program's answers to the verifier's calls, whatever process the program runs in.
-Rule = Callable[..., object]
+#: How far a record's score may lie from its `exact`, relative: they are one number, the first rounded.
+_SAME = Fraction(1, 10**12)
 
 
 class _RewardMode(StrEnum):
     RAW = "raw"
     SHAPED = "shaped"
     IMPROVEMENT = "improvement"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verifier:
-    """What a problem's verify.py defines; it runs with our rights, never in the candidate's process.
-
-    Attributes:
-        source: The verify.py.
-        kind: Which of the two methods can be used.
-        function: Its `verify(construction)` or `judge(rule)`.
-    """
-
-    source: Path
-    kind: ProblemKind
-    function: Callable[..., object]
-
-    def verify(self, construction: object) -> Verdict:
-        """Judge a construction of plain JSON values, at zero tolerance.
-
-        Raises:
-            ProblemError: The problem judges rules, or its verifier returned no verdict.
-        """
-        if self.kind is not ProblemKind.CONSTRUCTION:
-            raise ProblemError(f"{self.source} judges a rule by playing it; give it a program, not a construction")
-        return self._verdict(construction)
-
-    def judge(self, rule: Rule) -> Verdict:
-        """Play a rule on the problem's instances; what the rule raises passes through.
-
-        Raises:
-            ProblemError: The problem judges constructions, or its verifier returned no verdict.
-        """
-        if self.kind is not ProblemKind.RULE:
-            raise ProblemError(f"{self.source} verifies a construction; give it that, not a rule")
-        return self._verdict(rule)
-
-    def _verdict(self, judged: object) -> Verdict:
-        verdict = self.function(judged)
-        if not isinstance(verdict, Verdict):
-            raise ProblemError(f"{self.source} must return an evolve.types.Verdict, got {type(verdict).__name__}")
-        return verdict
 
 
 def problem_names() -> tuple[str, ...]:
@@ -88,6 +61,10 @@ def load_problem(name: str, folder: Path | None = None) -> Problem:
     Raises:
         ProblemError: There is no such problem, or its folder cannot be used; the message names file and key.
     """
+    if name == openevolve.NAME:
+        if folder is None or not folder.is_dir():
+            raise ProblemError(f"problem={name} needs problem.path=DIR: the folder of a task, got {folder}")
+        return openevolve.load(folder.resolve())
     if folder is None:
         if name not in problem_names():
             raise ProblemError(
@@ -110,10 +87,13 @@ def load_verifier(problem: Problem) -> Verifier:
     Raises:
         ProblemError: It is missing, cannot be imported, or does not define what the problem's kind asks for.
     """
-    source = problem.folder / "verify.py"
+    # A task of OpenEvolve's has no rules of its own but its evaluator, which runs in the sandbox.
+    source = (problem.folder if problem.harness is None else Path(openevolve.__file__).parent) / "verify.py"
     wanted = "verify" if problem.kind is ProblemKind.CONSTRUCTION else "judge"
-    function = _function(source, wanted, f"a problem of kind {problem.kind} needs it")
-    return Verifier(source=source, kind=problem.kind, function=function)
+    module = _module(source)
+    function = _function(module, wanted, f"a problem of kind {problem.kind} needs it")
+    listing = getattr(module, "violations", None)
+    return Verifier(source=source, problem=problem, function=function, listing=listing)
 
 
 def load_picture(problem: Problem) -> Callable[[object, Path], None] | None:
@@ -127,13 +107,28 @@ def load_picture(problem: Problem) -> Callable[[object, Path], None] | None:
     source = problem.folder / "picture.py"
     if not source.exists():
         return None
-    return _function(source, "draw", "a picture.py needs it")
+    return _function(_module(source), "draw", "a picture.py needs it")
+
+
+def load_reader(problem: Problem) -> Callable[[object], object] | None:
+    """Return `construction(published)` of the folder's read.py, or None where there is no such file.
+
+    It turns what others publish, as plain JSON values, into the form that the verifier judges; see problems/README.md.
+
+    Raises:
+        ProblemError: The read.py cannot be imported or does not define `construction`.
+    """
+    source = problem.folder / "read.py"
+    if not source.exists():
+        return None
+    return _function(_module(source), "construction", "a read.py needs it")
 
 
 def _read(fields: Fields, folder: Path) -> Problem:
     """Return the problem that the fields of a problem.yaml describe."""
     direction = fields.choice("direction", Direction)
     limits, reward = fields.mapping("limits"), fields.mapping("reward")
+    bound = _read_bound(fields)
     records = [_read_record(record) for record in fields.mappings("records")]
     seed = folder / "seed.py"
     problem = Problem(
@@ -152,6 +147,8 @@ def _read(fields: Fields, folder: Path) -> Problem:
             memory_mib=limits.count("memory_mib"),
             source_chars=limits.count("source_chars"),
         ),
+        measures=fields.names("measures"),
+        bound=bound,
         moves=fields.texts("moves"),
         shape=RewardShape(
             worst=reward.number("worst"),
@@ -169,20 +166,46 @@ def _read(fields: Fields, folder: Path) -> Problem:
         raise ProblemError(f"{fields.file}: arguments must be empty for a rule; verify.py calls it")
     if direction.gain(problem.shape.best, problem.shape.worst) <= 0:
         raise ProblemError(f"{fields.file}: reward.best must be better than reward.worst (direction {direction})")
+    _check_records(problem, fields.file)
     return problem
+
+
+def _read_bound(fields: Fields) -> Bound | None:
+    found = fields.optional_mapping("bound")
+    if found is None:
+        return None
+    bound = Bound(exact=found.decimal("exact"), source=found.text("source"))
+    found.finish()
+    return bound
 
 
 def _read_record(fields: Fields) -> Record:
     record = Record(
         score=fields.number("score"),
-        exact=fields.optional_text("exact"),
+        exact=fields.optional_decimal("exact"),
         holder=fields.text("holder"),
         date=fields.text("date"),
         source=fields.text("source"),
         exactly_valid=fields.flag("exactly_valid"),
+        note=fields.optional_text("note") or "",
     )
     fields.finish()
+    score, exact = Fraction(record.score), Fraction(record.exact or record.score)
+    if abs(exact - score) > _SAME * abs(score):
+        raise ProblemError(f"{fields.file}: {fields.place}: score {record.score!r} and exact {record.exact} differ")
     return record
+
+
+def _check_records(problem: Problem, file: Path) -> None:
+    """Refuse a record that counts as feasible though a proof says that it cannot be."""
+    bound = problem.bound
+    for record in problem.records:
+        exact = Fraction(record.exact or record.score)
+        if bound is not None and record.exactly_valid and beyond(exact, Fraction(bound.exact), problem.direction):
+            raise ProblemError(
+                f"{file}: the record {record.score!r} of {record.holder} is beyond the bound {bound.exact}: "
+                "set its exactly_valid to false, or correct the bound"
+            )
 
 
 def _check_seed(problem: Problem) -> None:
@@ -209,16 +232,16 @@ def _text_of(file: Path) -> str:
         raise ProblemError(f"{file} cannot be read: {error}") from error
 
 
-def _function(file: Path, name: str, why: str) -> Callable[..., Any]:
-    """Return a function of the Python file, imported under a module name that no other folder shares."""
-    found = getattr(_module(file), name, None)
+def _function(module: ModuleType, name: str, why: str) -> Callable[..., Any]:
+    found = getattr(module, name, None)
     if not callable(found):
-        raise ProblemError(f"{file} must define {name}(): {why}")
+        raise ProblemError(f"{module.__file__} must define {name}(): {why}")
     function: Callable[..., Any] = found
     return function
 
 
 def _module(file: Path) -> ModuleType:
+    """Return a Python file as a module, imported under a name that no other folder shares."""
     if not file.is_file():
         raise ProblemError(f"{file} does not exist")
     digest = hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:16]

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from enum import StrEnum
+from fractions import Fraction
 from pathlib import Path
 from typing import TypeVar
 
@@ -53,11 +54,32 @@ class Fields:
         """Return a text, or None where the key is missing."""
         return self.text(key) if key in self._content else None
 
+    def decimal(self, key: str) -> str:
+        """Return a number as the text that was written: in quotes, so that no digit is lost."""
+        text = self.text(key)
+        try:
+            Fraction(text)
+        except (ValueError, ZeroDivisionError) as error:
+            raise self._wrong(key, "a decimal number, or a fraction, in quotes", text) from error
+        return text
+
+    def optional_decimal(self, key: str) -> str | None:
+        """Return a number as text, or None where the key is missing."""
+        return self.decimal(key) if key in self._content else None
+
     def texts(self, key: str) -> tuple[str, ...]:
         """Return a list of texts; it may be empty."""
         entries = {str(i): entry for i, entry in self._list(key)}
         fields = Fields(entries, file=self.file, place=self._path(key))
         return tuple(fields.text(i) for i in entries)
+
+    def names(self, key: str) -> tuple[str, ...]:
+        """Return a list of different Python identifiers; empty where the key is missing."""
+        names = self.texts(key) if key in self._content else ()
+        for name in names:
+            if not name.isidentifier() or names.count(name) > 1:
+                raise self._wrong(key, "a list of different names of letters, digits and _", name)
+        return names
 
     def number(self, key: str) -> float:
         """Return a finite number."""
@@ -101,6 +123,10 @@ class Fields:
     def mapping(self, key: str) -> "Fields":
         """Return the mapping under `key`."""
         return Fields(self._take(key), file=self.file, place=self._path(key))
+
+    def optional_mapping(self, key: str) -> "Fields | None":
+        """Return the mapping under `key`, or None where the key is missing."""
+        return self.mapping(key) if key in self._content else None
 
     def mappings(self, key: str) -> tuple["Fields", ...]:
         """Return the list of mappings under `key`; it may be empty."""

@@ -14,7 +14,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from problems import load_picture, load_problem, load_verifier
-from problems.circle_packing.verify import Packing, above_bound, judge_packing
+from problems.packing import Packing, above_bound, judge_packing
 
 RECORDS = Path(__file__).parents[2].parent / "shared" / "records"
 needs_records = pytest.mark.skipif(not RECORDS.is_dir(), reason="the published packings are not at hand")

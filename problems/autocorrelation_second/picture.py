@@ -1,0 +1,5 @@
+"""Draws a step function and its convolution with itself."""
+
+from problems.step_pictures import draw_norm_ratio as draw
+
+__all__ = ["draw"]

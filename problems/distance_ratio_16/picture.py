@@ -1,0 +1,5 @@
+"""Draws points with their shortest and longest distances."""
+
+from problems.pictures import draw_distances as draw
+
+__all__ = ["draw"]

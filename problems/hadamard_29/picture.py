@@ -1,0 +1,5 @@
+"""Draws a sign matrix."""
+
+from problems.pictures import draw_signs as draw
+
+__all__ = ["draw"]

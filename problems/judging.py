@@ -1,0 +1,119 @@
+"""A problem's verify.py as everybody else sees it: what it says is checked before it is believed."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+from evolve.errors import ProblemError
+from evolve.types import Direction, Problem, ProblemKind, Record, Verdict
+
+#: A program's answers to the verifier's calls, whatever process the program runs in.
+Rule = Callable[..., object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verifier:
+    """What a problem's verify.py defines; it runs with our rights, never in the candidate's process.
+
+    Attributes:
+        source: The verify.py.
+        problem: Whose verifier it is; its bound and the names of its measures are enforced.
+        function: Its `verify(construction)` or `judge(rule)`.
+        listing: Its `violations(construction)`, where it defines one: a line for each violation, the worst first.
+    """
+
+    source: Path
+    problem: Problem
+    function: Callable[..., object]
+    listing: Callable[[object], Sequence[str]] | None = None
+
+    def verify(self, construction: object) -> Verdict:
+        """Judge a construction of plain JSON values, at zero tolerance.
+
+        A valid verdict carries a construction: the one that was given where verify.py returns none.
+
+        Raises:
+            ProblemError: The problem judges rules, or its verifier returned no usable verdict.
+        """
+        if self.problem.kind is not ProblemKind.CONSTRUCTION:
+            raise ProblemError(f"{self.source} judges a rule by playing it; give it a program, not a construction")
+        verdict = self._verdict(construction)
+        if verdict.valid and verdict.construction is None:
+            return replace(verdict, construction=construction)
+        return verdict
+
+    def judge(self, rule: Rule) -> Verdict:
+        """Play a rule on the problem's instances; what the rule raises passes through.
+
+        Raises:
+            ProblemError: The problem judges constructions, or its verifier returned no usable verdict.
+        """
+        if self.problem.kind is not ProblemKind.RULE:
+            raise ProblemError(f"{self.source} verifies a construction; give it that, not a rule")
+        return self._verdict(rule)
+
+    def violations(self, construction: object) -> tuple[str, ...]:
+        """Return a line for each violation of a construction that is invalid, the worst first; empty where unknown."""
+        return () if self.listing is None else tuple(map(str, self.listing(construction)))
+
+    def _verdict(self, judged: object) -> Verdict:
+        verdict = self.function(judged)
+        if not isinstance(verdict, Verdict):
+            raise ProblemError(f"{self.source} must return an evolve.types.Verdict, got {type(verdict).__name__}")
+        if verdict.score is None:
+            return verdict
+        self._check_measures(verdict)
+        bound = self.problem.bound
+        if bound is not None and beyond(self._exact(verdict), Fraction(bound.exact), self.problem.direction):
+            score = verdict.exact or repr(verdict.score)
+            return Verdict(valid=False, reason=f"impossible: {score} is beyond {bound.exact}, by {bound.source}")
+        return verdict
+
+    def _check_measures(self, verdict: Verdict) -> None:
+        declared = ", ".join(self.problem.measures) or "none"
+        if set(verdict.measures) != set(self.problem.measures):
+            found = ", ".join(verdict.measures) or "none"
+            raise ProblemError(
+                f"{self.source} must give the measures that problem.yaml declares: {declared}; got {found}"
+            )
+        for name, value in verdict.measures.items():
+            if type(value) is not float or not math.isfinite(value):
+                raise ProblemError(f"{self.source}: measure {name} must be a finite float, got {value!r}")
+
+    def _exact(self, verdict: Verdict) -> Fraction:
+        """Return the score of a valid verdict with all its digits."""
+        if verdict.exact is None:
+            return Fraction(verdict.score or 0.0)
+        try:
+            return Fraction(verdict.exact)
+        except (ValueError, ZeroDivisionError) as error:
+            raise ProblemError(f"{self.source}: exact must be a decimal text, got {verdict.exact!r}") from error
+
+
+def beyond(score: Fraction, bound: Fraction, direction: Direction) -> bool:
+    """Whether a score is better than a bound that nothing can beat.
+
+    >>> quarter = Fraction(1, 4)
+    >>> beyond(quarter, quarter, Direction.MAX), beyond(Fraction(1, 5), quarter, Direction.MIN)
+    (False, True)
+    """
+    return score > bound if direction is Direction.MAX else score < bound
+
+
+def gain_over(record: Record, exact: str, direction: Direction) -> Fraction:
+    """Return by how much a score, given with all its digits, is better than a record; negative when worse.
+
+    Near-ties differ in digits that a float64 does not hold. Where no more than a float64 is known of the record, scores
+    that round to it are equal to it.
+
+    >>> record = Record(score=0.1, holder="", date="", source="", exactly_valid=True)
+    >>> gain_over(record, "0.10000000000000000001", Direction.MAX), gain_over(record, "0.35", Direction.MIN)
+    (Fraction(0, 1), Fraction(-1, 4))
+    """
+    score = Fraction(exact)
+    if record.exact is None and float(score) == record.score:
+        return Fraction(0)
+    gain = score - Fraction(record.exact or repr(record.score))
+    return gain if direction is Direction.MAX else -gain
