@@ -17,6 +17,7 @@ class Budget:
         completions: Completions of the model.
         tokens: Generated tokens.
         score: A score to reach, in the problem's unit.
+        booked_s: Seconds of active time at which this session has to end, whatever is left of the run.
     """
 
     steps: int | None
@@ -24,6 +25,7 @@ class Budget:
     completions: int | None
     tokens: int | None
     score: float | None
+    booked_s: float | None = None
 
 
 class Tally:
@@ -51,6 +53,11 @@ class Tally:
             self.best = score
             return True
 
+    def settle(self, best: float) -> None:
+        """Set the best to what was confirmed."""
+        with self._lock:
+            self.best = best
+
 
 def spent(budget: Budget, tally: Tally, *, steps: int, active_s: float) -> str | None:
     """Return which budget is used up, in words, or None while the run may go on."""
@@ -64,4 +71,6 @@ def spent(budget: Budget, tally: Tally, *, steps: int, active_s: float) -> str |
         return f"{budget.completions} completions are made"
     if budget.tokens is not None and tally.tokens >= budget.tokens:
         return f"{budget.tokens} tokens are generated"
+    if budget.booked_s is not None and active_s >= budget.booked_s:
+        return "the booked time is used up"
     return None

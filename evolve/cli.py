@@ -8,28 +8,24 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console
 
-from evolve.compose import (
-    Clocks,
-    build_engine,
-    check_seed,
-    evaluation_workers,
-    open_run_database,
-    open_workshop,
-    policy_name,
-    problem_of,
-    resolve_policy,
-)
+from evolve.compose import Clocks, build_engine, policy_name
 from evolve.config import Config
+from evolve.dashboard.compare import compare
+from evolve.dashboard.html_report import report
+from evolve.dashboard.serve import serve
 from evolve.doctor import doctor
 from evolve.errors import ConfigError, EvolveError, InputError
+from evolve.export import export
+from evolve.merge import merge
+from evolve.new import new
 from evolve.options import load_config, parse_options
-from evolve.run_folder import existing_run_folder, new_run_folder
-from evolve.session import Outside, Session, begin, reopen
+from evolve.replay import replay
+from evolve.run_folder import existing_run_folder
+from evolve.session import Outside, Session, new_session, next_session
 from evolve.show import show
 from evolve.verify import verify
 from evolve.words import named_words
@@ -39,49 +35,50 @@ _CLOCKS = Clocks(monotonic=time.monotonic, wall=time.time)
 USAGE = """usage: evolve COMMAND [key=value ...]
 
   evolve run problem=NAME [problem.path=DIR] [model=...] [engine=vllm|server|scripted]
-             [selection=map_elites|best_of_n|random] [rollout.parents=B] [rollout.samples=n]
+             [learner=frozen|grpo] [selection=map_elites|puct|top_k|best_of_n|random]
+             [rollout.parents=B] [rollout.samples=n]
              [budget.steps=|minutes=|completions=|tokens=|score=] [sandbox.require=full|lite|none]
              [database.url=...] [run.dir=DIR] [run.seed=N]      search for better programs
   evolve resume run=DIR [budget...=]                            go on with a run
-  evolve show [run=DIR] [program=ID] [runs=DIR] [format=json]   runs, a run, or a program with its history
-  evolve verify problem=NAME file=FILE.json [format=json]       check a construction exactly
-  evolve doctor                                                 what this machine can do
+  evolve show [run=DIR] [program=ID] [view=VIEW] [runs=DIR] [limit=N] [format=json]
+                                                                runs, a run, or a program; VIEW is one of summary,
+                                                                best, lineage, outcomes, islands, archive, steps,
+                                                                trainings, confirmations
+  evolve merge from=DIR to=DIR [programs=N]                     take the best programs of one run into another
+  evolve export run=DIR to=FILE.jsonl|FILE.parquet              every attempt with its texts, for other programs
+  evolve export run=DIR to=FOLDER [form=merged|adapter]         the model that a run trained, for other tasks
+  evolve replay run=DIR to=DIR [sandbox...=]                    make a run again from its stored replies, and compare
+  evolve serve [run=DIR | runs=DIR] [port=N] [token=TOKEN|none] runs in a browser on this machine
+  evolve report run=DIR [to=DIR]                                a run as one HTML file, and as Markdown with pictures
+  evolve compare [runs=DIR] [run=DIR ...] [arm=NAME:DIR,DIR ...] [to=DIR]
+                                                                arms over their seeds, as PNG and SVG
+  evolve verify problem=NAME file=FILE [format=json]            check a construction exactly: JSON, .npy, CSV, text
+  evolve new NAME                                               write a problem folder that runs
+  evolve doctor [problem=NAME [problem.path=DIR] [OPTION...]]   what this machine can do, or: is a problem fit
 """
 
 
 def run(words: Sequence[str], console: Console) -> int:
     """`evolve run`: start a run and see it to its end."""
     config = parse_options(words)
-    problem = problem_of(config)
-    path = Path(config.run.dir).expanduser() if config.run.dir else _new_path(problem.name)
-    with ExitStack() as stack:
-        folder = stack.enter_context(new_run_folder(path))
-        workshop = stack.enter_context(
-            open_workshop(problem, require=config.sandbox.require, workers=evaluation_workers(config))
-        )
-        evaluations = check_seed(workshop, seed=config.run.seed)
-        model = resolve_policy(config, lambda text: console.print(text, style="dim"))
-        database = stack.enter_context(open_run_database(config, folder))
-        outside = Outside(clocks=_CLOCKS, console=console)
-        return _go(begin(config, folder, database, workshop, evaluations, outside), model)
+    path = Path(config.run.dir).expanduser() if config.run.dir else _new_path(config.problem.name)
+    with new_session(config, path, Outside(clocks=_CLOCKS, console=console)) as (session, model):
+        return _go(session, model)
 
 
 def resume(words: Sequence[str], console: Console) -> int:
     """`evolve resume`: go on with a run where it was stopped or killed."""
     named, options = named_words(words, required=("run",))
-    with ExitStack() as stack:
-        folder = stack.enter_context(existing_run_folder(Path(named["run"]).expanduser()))
+    with existing_run_folder(Path(named["run"]).expanduser()) as folder:
         text, run_id = folder.read_run()
         config = load_config(text, options)
         _refuse_changed_steps(load_config(text), config)
-        problem = problem_of(config)
-        workshop = stack.enter_context(
-            open_workshop(problem, require=config.sandbox.require, workers=evaluation_workers(config))
-        )
-        model = resolve_policy(config, lambda note: console.print(note, style="dim"))
-        database = stack.enter_context(open_run_database(config, folder))
-        outside = Outside(clocks=_CLOCKS, console=console)
-        return _go(reopen(config, folder, database.run(run_id), workshop, outside), model)
+        with next_session(config, folder, run_id, Outside(clocks=_CLOCKS, console=console)) as (session, model):
+            return _go(session, model)
+
+
+def _replay(words: Sequence[str], console: Console) -> int:
+    return replay(words, Outside(clocks=_CLOCKS, console=console))
 
 
 def _refuse_changed_steps(stored: Config, changed: Config) -> None:
@@ -127,7 +124,14 @@ _COMMANDS: dict[str, Callable[[Sequence[str], Console], int]] = {
     "run": run,
     "resume": resume,
     "show": show,
+    "merge": merge,
+    "export": export,
+    "replay": _replay,
+    "serve": serve,
+    "report": report,
+    "compare": compare,
     "verify": verify,
+    "new": new,
     "doctor": doctor,
 }
 

@@ -1,26 +1,49 @@
 """From a configuration to the objects of a run. The one module that knows every part."""
 
 import contextlib
+import hashlib
+import importlib.util
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from database.repository import Database, open_database
 from database.store import RunStore
 from evolve.archive import Measure
 from evolve.budget import Budget
-from evolve.config import Config, MapElitesConfig, ScriptedConfig, ServerConfig, VllmConfig
+from evolve.config import (
+    Config,
+    GrpoConfig,
+    MapElitesConfig,
+    PuctConfig,
+    ScriptedConfig,
+    ServerConfig,
+    TopKConfig,
+    VllmConfig,
+)
+from evolve.config.checks import one_of
 from evolve.engine import Sampling
 from evolve.errors import ConfigError, ProblemError
 from evolve.evaluate import Evaluator
+from evolve.learner import Frozen
 from evolve.models import model_parameters, resolve_model
-from evolve.options import dump_config
+from evolve.options import dump_config, load_config
 from evolve.prompt import Prompter, PromptSettings, ReplyFormat
-from evolve.protocols import Engine
+from evolve.protocols import Engine, Learner
 from evolve.reward import LazyMode, Penalties, Rewarder, RewardMode
-from evolve.run_folder import RunFolder
-from evolve.selection import BestOfN, MapElites, MapElitesSettings, RandomSelection, Selection
+from evolve.run_folder import RunFolder, read_run
+from evolve.selection import (
+    BestOfN,
+    Inspiration,
+    MapElites,
+    MapElitesSettings,
+    Puct,
+    PuctSettings,
+    Selection,
+    TopK,
+    Weighting,
+)
 from evolve.types import (
     Evaluation,
     Outcome,
@@ -29,8 +52,13 @@ from evolve.types import (
 from problems import load_problem
 from sandbox import Sandbox, SandboxUnavailable, Tier, open_sandbox
 
+#: What a program finds imported.
+PRELOAD = ("numpy", "scipy.optimize")
 #: A run without a budget stops after this long, in minutes.
 _DEFAULT_MINUTES = 60.0
+#: Shares of a step's evaluations that may go on beside the next step: waiting for all costs a third of the children/s
+#: (docs/results), but a learner learns only from those that it waits for.
+_LATE, _LATE_LEARNING = 0.5, 0.1
 #: From this size on a model is asked for edits instead of full rewrites, in parameters.
 _EDITS_FROM = 7e9
 #: Python costs about 3 to 4 characters a token; the lower end keeps a prompt inside the model's context.
@@ -61,42 +89,76 @@ class Workshop:
 
 
 def problem_of(config: Config) -> Problem:
-    """Return the problem that the configuration names."""
-    path = config.problem.path
-    return load_problem(config.problem.name, None if path is None else Path(path).expanduser().resolve())
+    """Return the problem that the configuration names.
+
+    Raises:
+        ConfigError: The archive's grid names a measure that the problem does not give.
+        ProblemError: There is no such problem, or it cannot be used.
+    """
+    path, selection = config.problem.path, config.selection
+    problem = load_problem(config.problem.name, None if path is None else Path(path).expanduser().resolve())
+    limits = problem.limits
+    if config.problem.wall_s is not None:
+        limits = replace(limits, wall_s=config.problem.wall_s)
+    if config.problem.memory_mib is not None:
+        limits = replace(limits, memory_mib=config.problem.memory_mib)
+    problem = replace(problem, limits=limits)
+    if isinstance(selection, MapElitesConfig):
+        for measure in selection.measures:
+            one_of("selection.measures", measure, (*Measure, *problem.measures))
+    return problem
 
 
-def evaluation_workers(config: Config) -> int:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crew:
+    """How many evaluations run at once.
+
+    Attributes:
+        workers: While no engine in this process generates.
+        beside: While one does.
+    """
+
+    workers: int
+    beside: int
+
+
+def crew_of(config: Config) -> Crew:
     """Return how many evaluations run at once.
 
-    Beside an engine in this process a third of the cores is left to it, where there are more than two: on 16 cores
-    and one H100 the engine reached 77 % of its rate beside 15 workers, and 85 % beside 11 (docs/results).
+    While an engine in this process generates, a third of the cores is left to it, where there are more than two: on
+    16 cores and one H100 the engine reached 77 % of its rate beside 15 evaluations, and 88 % beside 10 (docs/results).
     """
-    if config.sandbox.workers:
-        return config.sandbox.workers
-    cores = len(os.sched_getaffinity(0))
-    return max(min(cores, 2), 2 * cores // 3) if isinstance(config.engine, VllmConfig) else cores
+    workers = config.sandbox.workers or len(os.sched_getaffinity(0))
+    if not isinstance(config.engine, VllmConfig):
+        return Crew(workers=workers, beside=workers)
+    return Crew(workers=workers, beside=config.sandbox.beside or max(min(workers, 2), 2 * workers // 3))
 
 
 @contextlib.contextmanager
-def open_workshop(problem: Problem, *, require: str, workers: int) -> Iterator[Workshop]:
+def open_workshop(problem: Problem, *, require: str, crew: Crew, packages: Sequence[str] = ()) -> Iterator[Workshop]:
     """Start sandbox and verifiers; do so before any GPU library is imported.
 
     Args:
         problem: Whose programs are evaluated.
         require: The weakest tier of the sandbox that is accepted.
-        workers: Evaluations at once.
+        crew: Evaluations at once.
+        packages: What programs may import beside numpy and scipy.
 
     Raises:
-        ConfigError: This machine gives a weaker sandbox than `require`.
+        ConfigError: This machine gives a weaker sandbox than `require`, or lacks a package.
     """
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            raise ConfigError(
+                f"problem.packages names {package}, which is not installed: pip install it, or leave it out"
+            )
     try:
-        sandbox = open_sandbox(require=Tier.from_name(require))
+        sandbox = open_sandbox(require=Tier.from_name(require), preload=(*PRELOAD, *packages))
     except SandboxUnavailable as error:
         raise ConfigError(str(error)) from error
     # The sandbox closes first: what still runs in it is ended, and the evaluator need not wait for it.
-    with Evaluator(problem, sandbox, workers=workers) as evaluator, sandbox:
-        yield Workshop(problem=problem, sandbox=sandbox, evaluator=evaluator, workers=workers)
+    with Evaluator(problem, sandbox, workers=crew.workers, beside=crew.beside) as evaluator, sandbox:
+        yield Workshop(problem=problem, sandbox=sandbox, evaluator=evaluator, workers=crew.workers)
 
 
 def check_seed(workshop: Workshop, *, seed: int) -> tuple[Evaluation, ...]:
@@ -108,6 +170,11 @@ def check_seed(workshop: Workshop, *, seed: int) -> tuple[Evaluation, ...]:
     problem = workshop.problem
     evaluations = tuple(workshop.evaluator.evaluate(problem.seed_source, seed=seed + run) for run in range(2))
     for evaluation in evaluations:
+        if evaluation.outcome is Outcome.LOST:
+            raise ProblemError(
+                f"{problem.name} cannot judge its own seed program: {evaluation.feedback}; mend "
+                f"{problem.folder / 'verify.py'}, or see `evolve doctor` if the sandbox failed"
+            )
         if evaluation.outcome is not Outcome.VALID:
             words = " ".join(evaluation.feedback.split()[-30:])
             raise ProblemError(
@@ -154,6 +221,7 @@ def build_engine(config: Config, model: Path | None) -> Engine:
     if isinstance(engine, VllmConfig) and model is not None:
         from evolve.engine.vllm import VllmEngine, VllmSettings
 
+        learner = config.learner if isinstance(config.learner, GrpoConfig) else None
         return VllmEngine(
             model,
             sampling,
@@ -163,8 +231,11 @@ def build_engine(config: Config, model: Path | None) -> Engine:
                 gpu_memory_utilization=engine.gpu_memory_utilization,
                 kv_cache_gib=engine.kv_cache_gib,
                 compile=engine.compile,
-                logprobs=engine.logprobs,
+                logprobs=engine.logprobs or learner is not None,
                 seed=config.run.seed,
+                lora_rank=learner.lora_rank if learner is not None and learner.method == "lora" else 0,
+                sleep=learner is not None and learner.sleep,
+                dtype=engine.dtype,
             ),
         )
     raise ConfigError(f"engine={engine.kind} is unknown")
@@ -177,6 +248,44 @@ def _read_key(path: Path) -> str:
         raise ConfigError(f"cannot read engine.key_file={path}: {error.strerror}") from error
 
 
+def late_share(config: Config) -> float:
+    """Return which share of a step's evaluations may be unfinished when the next step begins."""
+    if config.rollout.late is not None:
+        return config.rollout.late
+    return _LATE_LEARNING if isinstance(config.learner, GrpoConfig) else _LATE
+
+
+def check_learner(config: Config, model: Path | None, folder: RunFolder) -> None:
+    """Refuse what the learner could not train, before the engine is started.
+
+    Raises:
+        ConfigError: An option, the machine or the run's newest checkpoint does not fit.
+    """
+    if isinstance(config.learner, GrpoConfig):
+        from evolve.training import check_grpo
+
+        check_grpo(config, config.learner, model, folder.path)
+
+
+def build_learner(
+    config: Config, model: Path | None, engine: Engine, store: RunStore, notify: Callable[[str], None]
+) -> Learner:
+    """Return the learner of a configuration that `check_learner` has passed.
+
+    Args:
+        config: Of the run.
+        model: The policy's folder, where it is in this process.
+        engine: Serves the policy.
+        store: Takes the figures of the updates.
+        notify: Is told what a person should know.
+    """
+    if isinstance(config.learner, GrpoConfig):
+        from evolve.training import build_grpo
+
+        return build_grpo(config, model, engine, store, notify)
+    return Frozen()
+
+
 def build_selection(config: Config, problem: Problem) -> Selection:
     """Return the empty population with its rules."""
     selection = config.selection
@@ -186,15 +295,29 @@ def build_selection(config: Config, problem: Problem) -> Selection:
                 islands=selection.islands,
                 exploration=selection.exploration,
                 exploitation=selection.exploitation,
-                measures=tuple(Measure(measure) for measure in selection.measures),
+                weighting=Weighting(selection.weighting),
+                inspirations=Inspiration(selection.inspirations),
+                measures=tuple(selection.measures),
                 bins=selection.bins,
                 archive=selection.archive,
+                population=selection.population,
+                failures=selection.failures,
                 migration_interval=selection.migration_interval,
                 migration_share=selection.migration_share,
             ),
             problem.direction,
         )
-    return BestOfN() if selection.kind == "best_of_n" else RandomSelection()
+    if isinstance(selection, PuctConfig):
+        settings = PuctSettings(
+            groups=config.rollout.parents,
+            exploration=selection.exploration,
+            children=selection.children,
+            buffer=selection.buffer,
+        )
+        return Puct(settings, problem.direction)
+    if isinstance(selection, TopKConfig):
+        return TopK(selection.k, problem.direction)
+    return BestOfN() if selection.kind == "best_of_n" else TopK(None, problem.direction)
 
 
 def build_rewarder(config: Config, problem: Problem) -> Rewarder:
@@ -227,6 +350,7 @@ def build_prompter(config: Config, problem: Problem, model: Path | None) -> Prom
         PromptSettings(
             reply_format=reply_format,
             inspirations=prompt.inspirations,
+            ancestors=prompt.ancestors,
             failure=prompt.failure,
             moves=prompt.moves,
             prompt_chars=prompt_chars,
@@ -255,6 +379,26 @@ def open_run_database(config: Config, folder: RunFolder) -> Iterator[Database]:
         yield database
 
 
+@contextlib.contextmanager
+def open_run(path: Path) -> Iterator[tuple[Config, RunStore]]:
+    """Open the database of a run's folder to look at it; another process may be working on the run.
+
+    Raises:
+        RunFolderError: The folder holds no run, or its database is missing.
+    """
+    text, run_id = read_run(path)
+    config = load_config(text)
+    with open_database(config.database.url or RunFolder(path).database_url, create=False) as database:
+        yield config, database.run(run_id)
+
+
+def _fingerprint(problem: Problem) -> str:
+    """Return a hash of the files that decide what a program is worth: the problem's texts and its code."""
+    files = sorted(file for pattern in ("*.py", "*.yaml") for file in problem.folder.rglob(pattern))
+    parts = [f"{file.relative_to(problem.folder)} {hashlib.sha256(file.read_bytes()).hexdigest()}" for file in files]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+
 def create_run(config: Config, folder: RunFolder, database: Database, clocks: Clocks) -> RunStore:
     """Store a new run in the database and its configuration in the folder."""
     text = dump_config(config)
@@ -265,6 +409,7 @@ def create_run(config: Config, folder: RunFolder, database: Database, clocks: Cl
         seed=config.run.seed,
         config=text,
         started_at=clocks.wall(),
+        fingerprint=_fingerprint(problem_of(config)),
     )
     folder.write_run(text, store.record.id)
     return store

@@ -10,14 +10,21 @@ from importlib.util import find_spec
 
 from rich.console import Console
 
+from evolve.checkup import checkup
 from evolve.models import KNOWN_MODELS
+from evolve.options import parse_options
 from evolve.words import named_words
 from problems import problem_names
 from sandbox import SandboxUnavailable, Tier, open_sandbox
 
 
 def doctor(words: Sequence[str], console: Console) -> int:
-    """`evolve doctor`: print machine, engines, models and the sandbox's tier with its canaries."""
+    """`evolve doctor`: print machine, engines, models and the sandbox's tier with its canaries.
+
+    With `problem=NAME`, and any other options of a run, it checks that problem instead.
+    """
+    if any(word.startswith("problem") for word in words):
+        return checkup(parse_options(words), console)
     named_words(words, optional=())
     lines = [
         f"machine: {platform.system()} {platform.release()} on {platform.machine()}, "

@@ -10,9 +10,11 @@ import contextlib
 import json
 import queue
 import socket
+from collections.abc import Iterator
 from typing import Self
 
-from evolve.types import Evaluation, Outcome, Problem, ProblemKind
+from evolve.gate import Gate
+from evolve.types import Evaluation, Outcome, Problem, ProblemKind, Verdict
 from evolve.verifier import Judgement, JudgementKind, VerifierError, VerifierProcess
 from sandbox import Ending, Job, Limits, Result, Sandbox, SandboxError
 
@@ -31,7 +33,15 @@ _VERIFY_S = 120.0
 class Evaluator:
     """Evaluates programs, as many at a time as there are workers. Any thread may call."""
 
-    def __init__(self, problem: Problem, sandbox: Sandbox, *, workers: int) -> None:
+    def __init__(self, problem: Problem, sandbox: Sandbox, *, workers: int, beside: int | None = None) -> None:
+        """Start the verifiers.
+
+        Args:
+            problem: Whose programs are evaluated.
+            sandbox: Where they run.
+            workers: Evaluations at once.
+            beside: Evaluations at once while an engine generates on the same cores; None for all.
+        """
         self._problem = problem
         self._sandbox = sandbox
         self._limits = Limits(wall_s=problem.limits.wall_s, memory_mib=problem.limits.memory_mib)
@@ -40,24 +50,57 @@ class Evaluator:
         for _ in range(workers):
             self._verifiers.put(VerifierProcess(problem))
         self._workers = workers
+        self._beside = workers if beside is None else beside
+        self._gate = Gate(workers)
 
-    def evaluate(self, source: str, *, seed: int) -> Evaluation:
+    def evaluate(self, source: str, *, seed: int, afresh: bool = False) -> Evaluation:
         """Run `source` once and return what came of it; a failure of our own is `Outcome.LOST`.
 
         Args:
             source: The program.
             seed: Seeds every random generator that the candidate can reach.
+            afresh: Whether the verifier must be a process that has judged nothing before.
         """
+        try:
+            with self._gate.admitted(), self._verifier(afresh=afresh) as verifier:
+                result, judgement = self._run(verifier, source, seed)
+        except (VerifierError, SandboxError) as error:
+            return Evaluation(outcome=Outcome.LOST, seed=seed, feedback=str(error))
+        return self._evaluation(result, judgement, source, seed)
+
+    def beside_generation(self) -> contextlib.AbstractContextManager[None]:
+        """Leave cores to an engine that generates during the body: fewer evaluations begin."""
+        return self._gate.narrowed(self._beside)
+
+    def verify(self, construction: str) -> Verdict:
+        """Return the verdict of a process that has judged nothing before on a construction, given as JSON text.
+
+        Raises:
+            VerifierError: The verifier itself failed.
+        """
+        with self._verifier(afresh=True) as verifier:
+            verdict = verifier.verify(construction, timeout_s=_VERIFY_S).verdict
+        if verdict is None:
+            raise VerifierError("the verifier gave no verdict")
+        return verdict
+
+    @contextlib.contextmanager
+    def _verifier(self, *, afresh: bool) -> Iterator[VerifierProcess]:
+        """Lend a verifier to one evaluation; one that failed, or must be fresh, is replaced by a new process."""
         verifier = self._verifiers.get()
         try:
-            result, judgement = self._run(verifier, source, seed)
-        except (VerifierError, SandboxError) as error:
-            verifier.close()
-            verifier = VerifierProcess(self._problem)
-            return Evaluation(outcome=Outcome.LOST, seed=seed, feedback=str(error))
+            if afresh:
+                verifier = self._replaced(verifier)
+            yield verifier
+        except (VerifierError, SandboxError):
+            verifier = self._replaced(verifier)
+            raise
         finally:
             self._verifiers.put(verifier)
-        return self._evaluation(result, judgement, source, seed)
+
+    def _replaced(self, verifier: VerifierProcess) -> VerifierProcess:
+        verifier.close()
+        return VerifierProcess(self._problem)
 
     def _run(self, verifier: VerifierProcess, source: str, seed: int) -> tuple[Result, Judgement]:
         ours, theirs = socket.socketpair()
@@ -65,7 +108,8 @@ class Evaluator:
             unless_begun.enter_context(theirs)
             verifier.begin(ours)
             unless_begun.pop_all()
-        job = Job(source=source, entry_point=self._problem.entry_point, seed=seed, limits=self._limits)
+        program, entry_point = self._problem.job(source)
+        job = Job(source=program, entry_point=entry_point, seed=seed, limits=self._limits)
         result = self._sandbox.run(job, theirs)
         return result, verifier.finish(timeout_s=_VERIFY_S)
 
@@ -83,6 +127,7 @@ class Evaluator:
             seed=seed,
             score=verdict.score if valid and verdict is not None else None,
             exact=verdict.exact if valid and verdict is not None else None,
+            measures=verdict.measures if valid and verdict is not None else {},
             feedback=feedback,
             construction=construction,
             wall_s=result.usage.wall_s,
@@ -112,5 +157,5 @@ def _outcome(result: Result, judgement: Judgement) -> tuple[Outcome, str]:
         return _OUTCOMES[result.ending], result.feedback or result.detail
     verdict = judgement.verdict
     if verdict is not None:
-        return (Outcome.VALID, "") if verdict.valid else (Outcome.INVALID, verdict.reason or "")
+        return (Outcome.VALID if verdict.valid else Outcome.INVALID), verdict.reason or ""
     return Outcome.CRASHED, "the program ended without an answer"

@@ -9,6 +9,7 @@ is durable as soon as it is evaluated.
 """
 
 import contextlib
+import functools
 import random
 import threading
 from collections import Counter
@@ -17,6 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
 from evolve.budget import Budget, Tally, spent
+from evolve.confirm import Check, Confirmer
 from evolve.evaluate import Evaluator
 from evolve.parse import Child, ReplyFailure, parse_reply
 from evolve.prompt import Prompter
@@ -39,6 +41,9 @@ from evolve.types import (
     StepReport,
 )
 
+#: Programs that are kept in memory once they were read.
+_PROGRAMS = 4096
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopSettings:
@@ -50,6 +55,8 @@ class LoopSettings:
         workers: Completions that are parsed and evaluated at once.
         late: The share of a step's evaluations that may be unfinished when the next step begins.
         seed: Of the run.
+        seeded: Whether programs of other runs were taken in.
+        reuse: Whether what other runs of the problem evaluated is not run again.
     """
 
     parents: int
@@ -57,6 +64,8 @@ class LoopSettings:
     workers: int
     late: float
     seed: int
+    seeded: bool
+    reuse: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +83,7 @@ class Parts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Prompt:
+class GroupPrompt:
     """One group's prompt and what it was made of."""
 
     step: int
@@ -104,13 +113,18 @@ class Evolution:
         self._budget = budget
         self._tally = tally
         self._clock = clock
+        # Elites are parents and inspirations over and over, and a program's row never changes.
+        self._program = functools.lru_cache(maxsize=_PROGRAMS)(parts.store.program)
         self._pool = ThreadPoolExecutor(settings.workers, thread_name_prefix="evaluate")
         self._running: dict[str, Future[tuple[Evaluation, ...]]] = {}
         self._lock = threading.Lock()
         self._abandoned = threading.Event()
         self._late: list[Future[Attempt | None]] = []
-        self._unsettled = list(parts.store.unsettled(before_step=len(parts.store.reports())))
-        self._bar = parts.store.reports()[-1].best
+        reports = parts.store.reports()
+        check = Check(seed=settings.seed, seeded=settings.seeded, best=reports[-1].best)
+        self._confirmer = Confirmer(parts.problem, parts.evaluator, parts.store, parts.observer, check)
+        unsettled = parts.store.unsettled(before_step=len(reports))
+        self._unsettled = [attempt for attempt in unsettled if not self._confirmer.in_quarantine(attempt.id)]
         self._database_s = parts.store.database_s
         self.ended = ""
 
@@ -131,7 +145,7 @@ class Evolution:
         self._running = {}
         started = self._clock()
         futures = []
-        with contextlib.closing(parts.engine.stream(requests)) as completions:
+        with parts.evaluator.beside_generation(), contextlib.closing(parts.engine.stream(requests)) as completions:
             for completion in completions:  # 3 stream
                 futures.append(self._pool.submit(self._mutate, prompts[completion.group], completion))
                 if self._spent(number - 1):
@@ -145,16 +159,30 @@ class Evolution:
             for prompt in prompts
         ]
 
-    def _prompt(self, step: int, group: int) -> _Prompt:
+    def _prompt(self, step: int, group: int) -> GroupPrompt:
         parts, seed = self._parts, f"{self._settings.seed}:{step}:{group}"
-        draw = parts.selection.draw(inspirations=parts.prompter.settings.inspirations, seed=seed)
-        parent = parts.store.program(draw.parent_id)
-        inspirations = [parts.store.program(program) for program in draw.inspiration_ids]
+        draw = parts.selection.draw(group, inspirations=parts.prompter.settings.inspirations, seed=seed)
+        parent = self._program(draw.parent_id)
+        inspirations = [self._program(program) for program in draw.inspiration_ids]
         failure = parts.store.last_failure(parent.id, before_step=step) if parts.prompter.settings.failure else None
-        messages = parts.prompter.messages(parent, inspirations, failure, random.Random(f"{seed}:prompt"))
-        return _Prompt(step=step, group=group, draw=draw, parent=parent, messages=messages)
+        # Only an evaluator of a task's own has anything to say of a valid program.
+        remark = "" if parts.problem.harness is None else parts.store.attempt(parent.id).feedback
+        rng = random.Random(f"{seed}:prompt")
+        ancestors = self._ancestors(parent, parts.prompter.settings.ancestors)
+        messages = parts.prompter.messages(parent, inspirations, failure, rng, ancestors=ancestors, remark=remark)
+        return GroupPrompt(step=step, group=group, draw=draw, parent=parent, messages=messages)
 
-    def _requests(self, prompts: Sequence[_Prompt], stored: set[int]) -> list[Request]:
+    def _ancestors(self, parent: Program, most: int) -> list[Program]:
+        """Return the last `most` valid ancestors of a program, oldest first."""
+        line: list[Program] = []
+        program = parent
+        while len(line) < most and program.parent_id is not None:
+            program = self._parts.store.program(program.parent_id)
+            if program.score is not None:
+                line.insert(0, program)
+        return line
+
+    def _requests(self, prompts: Sequence[GroupPrompt], stored: set[int]) -> list[Request]:
         """Return the requests of a step without the completions that are stored already."""
         requests = []
         for prompt in prompts:
@@ -164,7 +192,7 @@ class Evolution:
                 requests.append(Request(group=prompt.group, messages=prompt.messages, samples=wanted, first=first - 1))
         return requests
 
-    def _mutate(self, prompt: _Prompt, completion: Completion) -> Attempt | None:
+    def _mutate(self, prompt: GroupPrompt, completion: Completion) -> Attempt | None:
         """Take one completion from its text to its row in the database; None when the run was abandoned meanwhile."""
         parts = self._parts
         parent = prompt.parent
@@ -206,15 +234,17 @@ class Evolution:
             finished_s=self._clock(),
         )
         parts.store.insert_attempt(attempt)  # 8 insert
-        parts.observer.attempted(attempt, is_best=self._tally.add(attempt))
+        if self._tally.add(attempt):
+            self._confirmer.begin(attempt)
+        parts.observer.attempted(attempt)
         return attempt
 
-    def _known(self, child: Child, prompt: _Prompt) -> Program | None:
+    def _known(self, child: Child, prompt: GroupPrompt) -> Program | None:
         """Return the program of an earlier step, or the parent, that the child repeats."""
         if child.identity == prompt.parent.identity:
             return prompt.parent
         known = self._parts.store.known(child.identity, before_step=prompt.step)
-        return None if known is None else self._parts.store.program(known)
+        return None if known is None else self._program(known)
 
     def _evaluate(self, child: Child) -> tuple[Evaluation, ...]:
         """Evaluate a child once; siblings that are the same program share the evaluation."""
@@ -226,23 +256,27 @@ class Evolution:
         if twin is not None:
             return twin.result()
         try:
-            evaluations = self._runs(child.source)
+            evaluations = self._runs(child)
         except BaseException as error:
             mine.set_exception(error)
             raise
         mine.set_result(evaluations)
         return evaluations
 
-    def _runs(self, source: str) -> tuple[Evaluation, ...]:
+    def _runs(self, child: Child) -> tuple[Evaluation, ...]:
         """Run a program, and run it again with another seed when it would be the best.
 
-        A search with a small model otherwise climbs the luck of single runs of programs that draw at random.
+        A search with a small model otherwise climbs the luck of single runs of programs that draw at random. Runs that
+        another search has made of the program count as its first ones.
         """
-        evaluator, direction, seed = self._parts.evaluator, self._parts.problem.direction, self._settings.seed
-        first = evaluator.evaluate(source, seed=seed)
-        if first.score is None or direction.gain(first.score, self._bar) <= 0:
-            return (first,)
-        return first, evaluator.evaluate(source, seed=seed + 1)
+        parts, seed = self._parts, self._settings.seed
+        known = tuple(parts.store.evaluated_elsewhere(child.identity)) if self._settings.reuse else ()
+        runs = known or (parts.evaluator.evaluate(child.source, seed=seed),)
+        _, score, _ = _summary(runs, parts.problem.direction)
+        # Not the tally's best: a step that a kill cut short must judge its later children like its first ones.
+        if len(runs) > 1 or score is None or parts.problem.direction.gain(score, self._confirmer.best) <= 0:
+            return runs
+        return *runs, parts.evaluator.evaluate(child.source, seed=seed + 1)
 
     def _harvest(self, futures: Sequence[Future[Attempt | None]]) -> list[Attempt]:
         """Wait for the evaluations of this step and of earlier stragglers until few enough are left; those count later.
@@ -264,16 +298,19 @@ class Evolution:
     def _finish(self, number: int, attempts: Sequence[Attempt], *, started: float, generated: float) -> None:
         """Let the step's children into the population and store the step."""
         parts = self._parts
-        born = [(as_member(attempt), attempt.draw.island) for attempt in attempts if attempt.outcome is Outcome.VALID]
-        memberships = parts.selection.finish_step(number, born)
+        self._confirm(attempts)
+        born = [
+            (as_member(attempt), attempt.draw.island)
+            for attempt in attempts
+            if attempt.source is not None and not self._confirmer.in_quarantine(attempt.id)
+        ]
+        settled = parts.selection.finish_step(number, born)
         before, self._database_s = self._database_s, parts.store.database_s
-        if self._tally.best is None:
-            raise ValueError("a run has a valid seed program before its first step")
         report = StepReport(
             step=number,
             attempts=len(attempts),
             outcomes=Counter(attempt.outcome for attempt in attempts),
-            best=self._tally.best,
+            best=self._confirmer.best,
             improved=self._improved(attempts),
             tokens=sum(attempt.completion.tokens for attempt in attempts),
             prompt_tokens=sum(attempt.completion.prompt_tokens for attempt in attempts),
@@ -283,16 +320,19 @@ class Evolution:
             stragglers=len(self._late),
             finished_s=self._clock(),
         )
-        parts.store.finish_step(report, memberships)
-        # Not the tally's best: a step that a kill cut short must judge its later children like its first ones.
-        self._bar = report.best
+        parts.store.finish_step(report, settled.memberships, settled.cells)
         parts.observer.stepped(report)
+
+    def _confirm(self, attempts: Sequence[Attempt]) -> None:
+        """Check what looks better than the best; from then on only what was confirmed is the best."""
+        self._confirmer.settle(attempts)
+        self._tally.settle(self._confirmer.best)
 
     def _improved(self, attempts: Sequence[Attempt]) -> int:
         """Return how many attempts are better than their parent."""
-        store, direction = self._parts.store, self._parts.problem.direction
+        direction = self._parts.problem.direction
         parents = {attempt.draw.parent_id for attempt in attempts}
-        scores = {parent: store.program(parent).score for parent in parents}
+        scores = {parent: self._program(parent).score for parent in parents}
         pairs = ((attempt.score, scores[attempt.draw.parent_id]) for attempt in attempts)
         return sum(
             direction.gain(child, parent) > 0 for child, parent in pairs if child is not None and parent is not None
@@ -318,19 +358,24 @@ class Evolution:
         if abandon:
             self._abandoned.set()
         self._pool.shutdown(wait=not abandon, cancel_futures=abandon)
+        if not abandon:  # what ended after the last step is confirmed too; a resume lets it into the population
+            late = (future.result() for future in self._late)
+            self._confirm([attempt for attempt in late if attempt is not None])
+        self._confirmer.close()
 
 
 def as_member(attempt: Attempt) -> Member:
-    """Return what selection keeps of a valid attempt."""
+    """Return what selection keeps of an attempt that was evaluated."""
     if attempt.identity is None or attempt.source is None:
         raise ValueError(f"attempt {attempt.id} made no program")
     return Member(
         id=attempt.id,
-        parent_id=attempt.draw.parent_id if attempt.id else None,
+        parent_id=None if attempt.is_root else attempt.draw.parent_id,
         step=attempt.step,
         identity=attempt.identity,
         score=attempt.score,
         length=len(attempt.source),
+        measures=attempt.measures,
     )
 
 
@@ -340,4 +385,4 @@ def _summary(evaluations: Sequence[Evaluation], direction: Direction) -> tuple[O
         if evaluation.score is None:
             return evaluation.outcome, None, evaluation.feedback
     scores = [evaluation.score for evaluation in evaluations if evaluation.score is not None]
-    return Outcome.VALID, min(scores, key=direction.rank), ""
+    return Outcome.VALID, min(scores, key=direction.rank), evaluations[0].feedback

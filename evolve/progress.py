@@ -7,10 +7,12 @@ from typing import Self
 
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from evolve.budget import Budget, Tally
-from evolve.types import Attempt, Outcome, Problem, StepReport
+from evolve.confirm import counted
+from evolve.types import Attempt, Confirmation, Outcome, Problem, StepReport
 
 
 class Progress:
@@ -48,15 +50,24 @@ class Progress:
     ) -> None:
         self._live.stop()
 
-    def attempted(self, attempt: Attempt, *, is_best: bool) -> None:
-        """Print a new best."""
-        if is_best:
-            with self._lock:
-                self._console.print(
-                    f"{_clock(attempt.finished_s)}  new best [bold green]{attempt.score!r}[/]  "
-                    f"program {attempt.id}, child of {attempt.draw.parent_id}{self._gap(attempt.score)}",
-                    highlight=False,
-                )
+    def attempted(self, attempt: Attempt) -> None:
+        """Do nothing: the panel reads what has been reached from the tally."""
+
+    def confirmed(self, attempt: Attempt, confirmation: Confirmation) -> None:
+        """Print a new best, or why what looked like one is none."""
+        child = f"program {attempt.id}, child of {attempt.draw.parent_id}"
+        if confirmation.confirmed:
+            score = counted((*attempt.evaluations, *confirmation.evaluations), self._problem.direction)
+            line = f"new best [bold green]{score!r}[/]  {child}, {confirmation.origin}{self._gap(score)}"
+        else:
+            line = f"no new best {attempt.score!r}  {child}: {escape(confirmation.reason)}"
+        with self._lock:
+            self._console.print(f"{_clock(attempt.finished_s)}  {line}", highlight=False)
+
+    def say(self, text: str) -> None:
+        """Print what a part of the run wants people to know."""
+        with self._lock:
+            self._console.print(text, highlight=False, markup=False)
 
     def stepped(self, report: StepReport) -> None:
         """Print a line for the step."""

@@ -29,16 +29,20 @@ class PromptSettings:
 
     Attributes:
         inspirations: Programs shown beside the parent.
+        ancestors: So many of the parent's last ancestors are shown before it with their scores, oldest first, as whole
+            programs: a model of 1.5 billion parameters gained from programs in its prompt, and wrote no edit in 1,279
+            of 1,280 replies when it was asked for them, so that differences are no language for it. 0 shows none.
         failure: Whether the last failure of the parent's children is shown.
         moves: Whether one of the problem's ideas is drawn and shown.
-        prompt_chars: The longest prompt that the engine takes, in characters; None if it takes any. Inspirations that
-            do not fit are left out, the longest first.
+        prompt_chars: The longest prompt that the engine takes, in characters; None if it takes any. Inspirations and
+            ancestors that do not fit are left out, the longest first.
     """
 
     reply_format: ReplyFormat
     inspirations: int
     failure: bool
     moves: bool
+    ancestors: int = 0
     prompt_chars: int | None = None
 
 
@@ -52,7 +56,17 @@ class Prompter:
     def __init__(self, problem: Problem, settings: PromptSettings) -> None:
         self.settings = settings
         self._problem = problem
-        names = ("system", "problem", "inspiration", "parent", "failure", "move", f"task_{settings.reply_format}")
+        names = (
+            "system",
+            "problem",
+            "inspiration",
+            "ancestor",
+            "parent",
+            "remark",
+            "failure",
+            "move",
+            f"task_{settings.reply_format}",
+        )
         texts = resources.files("evolve") / "prompts"
         self._templates = {name: Template((texts / f"{name}.md").read_text(encoding="utf-8")) for name in names}
         self._opening = self._fill(
@@ -61,6 +75,7 @@ class Prompter:
             statement=problem.statement.strip(),
             signature=problem.signature.strip(),
             unit=problem.unit,
+            recomputed=", recomputed exactly from what the program returns" if problem.harness is None else "",
             better="higher" if problem.direction is Direction.MAX else "lower",
             record="" if problem.record is None else f" Best known: {problem.record.score!r}.",
             wall=f"{problem.limits.wall_s:g}",
@@ -69,7 +84,14 @@ class Prompter:
         )
 
     def messages(
-        self, parent: Program, inspirations: Sequence[Program], failure: Failure | None, rng: random.Random
+        self,
+        parent: Program,
+        inspirations: Sequence[Program],
+        failure: Failure | None,
+        rng: random.Random,
+        *,
+        ancestors: Sequence[Program] = (),
+        remark: str = "",
     ) -> tuple[Message, ...]:
         """Return the prompt for children of `parent`.
 
@@ -78,11 +100,15 @@ class Prompter:
             inspirations: Shown before it, the worst first, so that programs improve down the page.
             failure: How a child of the parent failed; shown where the settings ask for it.
             rng: Draws the move; it is consumed.
+            ancestors: Of the parent, oldest first, as they are shown; an inspiration that is one of them is shown once.
+            remark: What the task's own evaluator said of the parent, beside its score.
         """
-        closing = self._closing(parent, failure, rng)
+        closing = self._closing(parent, failure, remark, rng)
         direction = self._problem.direction
-        ordered = sorted(inspirations, key=lambda program: direction.rank(_score(program)))
+        others = (program for program in inspirations if program not in ancestors)
+        ordered = sorted(others, key=lambda program: direction.rank(_score(program)))
         shown = [self._program("inspiration", program) for program in ordered]
+        shown += [self._program("ancestor", program) for program in ancestors]
         limit = self.settings.prompt_chars
         while shown and limit is not None and sum(map(len, [self._opening, *shown, *closing])) > limit:
             shown.remove(max(shown, key=len))
@@ -91,13 +117,14 @@ class Prompter:
             Message(role="user", content="\n\n".join([self._opening, *shown, *closing])),
         )
 
-    def _closing(self, parent: Program, failure: Failure | None, rng: random.Random) -> list[str]:
-        """Return the parts that every prompt ends with: the parent, its failure, the task."""
+    def _closing(self, parent: Program, failure: Failure | None, remark: str, rng: random.Random) -> list[str]:
+        """Return the parts that every prompt ends with: the parent, what was said of it, its failure, the task."""
         parts = [self._program("parent", parent)]
+        if remark:
+            parts.append(self._fill("remark", remark=_quoted(remark)))
         if failure is not None and self.settings.failure:
-            # A fence inside the feedback would end its quotation.
-            feedback = failure.feedback[-_FEEDBACK_CHARS:].replace("```", "'''")
-            parts.append(self._fill("failure", outcome=failure.outcome.replace("_", " "), feedback=feedback))
+            outcome = failure.outcome.replace("_", " ")
+            parts.append(self._fill("failure", outcome=outcome, feedback=_quoted(failure.feedback)))
         move = rng.choice(self._problem.moves) if self.settings.moves and self._problem.moves else None
         parts.append(
             self._fill(
@@ -109,7 +136,9 @@ class Prompter:
         return parts
 
     def _program(self, template: str, program: Program) -> str:
-        return self._fill(template, score=repr(_score(program)), source=self._visible(program.source))
+        failed = program.outcome.replace("_", " ")
+        score = f"none: it failed ({failed})" if program.score is None else repr(program.score)
+        return self._fill(template, score=score, source=self._visible(program.source))
 
     def _visible(self, source: str) -> str:
         """Return the source as the model needs to see it.
@@ -124,6 +153,11 @@ class Prompter:
 
     def _fill(self, template: str, **values: str) -> str:
         return self._templates[template].substitute(values).strip()
+
+
+def _quoted(text: str) -> str:
+    """Return the end of a text that came from a program; a fence inside it would end its quotation."""
+    return text[-_FEEDBACK_CHARS:].replace("```", "'''")
 
 
 def _score(program: Program) -> float:

@@ -9,7 +9,8 @@ from pathlib import Path
 import matplotlib
 from matplotlib.figure import Figure
 
-from evolve.types import Evaluation, Outcome, Problem, ProblemKind, Program, StepReport
+from evolve.standing import Standing
+from evolve.types import Attempt, Evaluation, Origin, Outcome, Problem, ProblemKind, StepReport
 from problems import load_picture
 
 matplotlib.use("Agg")
@@ -20,16 +21,16 @@ class RunResult:
     """What the report says of a run.
 
     Attributes:
-        best: The program whose score counts most.
-        construction: The best construction of any evaluation, with the id of its program.
+        bests: The program that the search began with and those that were confirmed, best first.
+        quarantine: What looked like a new best and failed its check.
         curve: `(active seconds, completions, best score)` at each improvement, in order of time.
     """
 
     problem: Problem
     model: str
     seed: int
-    best: Program
-    construction: tuple[int, Evaluation]
+    bests: Sequence[Standing]
+    quarantine: Sequence[Standing]
     curve: Sequence[tuple[float, int, float]]
     outcomes: Mapping[Outcome, int]
     steps: Sequence[StepReport]
@@ -37,15 +38,39 @@ class RunResult:
     prompt_tokens: int
     ended: str
 
+    @property
+    def best(self) -> Attempt:
+        """The program whose score counts most."""
+        return self.bests[0].attempt
+
+    @property
+    def score(self) -> float:
+        """Its score: the worst of its runs."""
+        return self.bests[0].score(self.problem.direction)
+
+    @property
+    def construction(self) -> tuple[int, Evaluation]:
+        """The best construction that may be shown, with the id of its program."""
+        direction = self.problem.direction
+        standing = max(self.bests, key=lambda one: direction.rank(one.construction(direction).score or 0.0))
+        return standing.attempt.id, standing.construction(direction)
+
 
 def write_report(result: RunResult, folder: Path) -> None:
-    """Write summary.md, best_program.py, best.json, curve.png and, where the problem draws, best.png."""
+    """Write summary.md, best_program.py, best.json, curve.png and, where the problem draws, best.png.
+
+    The best constructions of programs in quarantine go to quarantine/ID.json: they are no finds yet, but not lost.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     program_id, evaluation = result.construction
     if evaluation.construction is None:
         raise ValueError(f"the best evaluation, of program {program_id}, holds no construction")
-    (folder / "best_program.py").write_text(result.best.source, encoding="utf-8", errors="backslashreplace")
+    (folder / "best_program.py").write_text(result.best.source or "", encoding="utf-8", errors="backslashreplace")
     (folder / "best.json").write_text(evaluation.construction + "\n", encoding="utf-8")
+    for standing in result.quarantine:
+        (folder / "quarantine").mkdir(exist_ok=True)
+        text = standing.construction(result.problem.direction).construction or "null"
+        (folder / "quarantine" / f"{standing.attempt.id}.json").write_text(text + "\n", encoding="utf-8")
     draw = load_picture(result.problem)
     if draw is not None and result.problem.kind is ProblemKind.CONSTRUCTION:
         draw(json.loads(evaluation.construction), folder / "best.png")
@@ -69,7 +94,7 @@ def draw_curve(result: RunResult, target: Path) -> None:
             break
     axes.set_xlabel("active time in minutes")
     axes.set_ylabel(result.problem.unit)
-    axes.set_title(f"{result.problem.title}: {result.best.score!r}", loc="left")
+    axes.set_title(f"{result.problem.title}: {result.score!r}", loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
     figure.savefig(target, dpi=120)
@@ -83,8 +108,10 @@ def summary(result: RunResult, *, drawn: bool) -> str:
     lines = [
         f"# {problem.title}",
         "",
-        f"- Best score that counts: **{result.best.score!r}** ({problem.unit}, {problem.direction} is better), program "
-        f"{result.best.id} of step {result.best.step}. A new best is run twice with different seeds; the worse counts.",
+        f"- Best score that counts: **{result.score!r}** ({problem.unit}, {problem.direction} is better), program "
+        f"{result.best.id} of step {result.best.step}, {_origin(result.bests[0])}. A new best is run four times, twice "
+        "with seeds that no other program has seen; the worst counts.",
+        *_runs(result.bests[0]),
         f"- Best construction found: {evaluation.exact}, by program {program_id}; verified at zero tolerance "
         "(`best.json`).",
         f"- Started from the seed program's {result.curve[0][2]!r}.",
@@ -93,6 +120,7 @@ def summary(result: RunResult, *, drawn: bool) -> str:
         f"{result.prompt_tokens} of prompts, {_active(result.steps):.0f} s active. Ended: {result.ended}.",
         "",
         *_records(result),
+        *_quarantine(result),
         "## How the completions ended",
         "",
         "| outcome | completions | % |",
@@ -103,9 +131,44 @@ def summary(result: RunResult, *, drawn: bool) -> str:
     lines += ["", "## Where the time went", "", *_times(result.steps), ""]
     lines += ["![best against time](curve.png)", ""]
     lines += ["![best construction](best.png)", ""] if drawn else []
-    source = result.best.source.encode("utf-8", "backslashreplace").decode("utf-8")
+    source = (result.best.source or "").encode("utf-8", "backslashreplace").decode("utf-8")
     lines += ["## The best program", "", textwrap.indent(source, "    "), ""]
     return "\n".join(lines)
+
+
+def _origin(standing: Standing) -> str:
+    """Return where a best came from, in words."""
+    words = {
+        Origin.SCRATCH: "found from scratch",
+        Origin.SEEDED: "found from programs that were given",
+        Origin.RECALL: "recall: the program spells out what is known",
+    }
+    return "which the search began with" if standing.confirmation is None else words[standing.confirmation.origin]
+
+
+def _runs(standing: Standing) -> list[str]:
+    if standing.confirmation is None:
+        return []
+    runs = ", ".join(f"{run.score!r} with {run.seed}" for run in standing.runs)
+    return [f"- Its runs, by seed: {runs}."]
+
+
+def _quarantine(result: RunResult) -> list[str]:
+    """Return what is in quarantine, and why."""
+    if not result.quarantine:
+        return []
+    lines = [
+        "## In quarantine",
+        "",
+        "These looked like a new best and are none; the search does not build on them.",
+        "",
+    ]
+    for standing in result.quarantine:
+        best = standing.construction(result.problem.direction)
+        reason = "" if standing.confirmation is None else standing.confirmation.reason
+        text = reason.encode("utf-8", "backslashreplace").decode("utf-8").replace("`", "'")
+        lines.append(f"- program {standing.attempt.id}, up to {best.score!r}: `{text}`")
+    return [*lines, ""]
 
 
 def _records(result: RunResult) -> list[str]:
@@ -115,7 +178,7 @@ def _records(result: RunResult) -> list[str]:
     lines = ["## Against the records", "", "| holder | date | score | feasible at zero tolerance | this run is |"]
     lines.append("|---|---|---|---|---|")
     for record in records:
-        gain = result.problem.direction.gain(result.best.score or 0.0, record.score)
+        gain = result.problem.direction.gain(result.score, record.score)
         place = f"{'better' if gain > 0 else 'worse'} by {abs(gain):.3g}" if gain else "equal"
         valid = "yes" if record.exactly_valid else "no"
         lines.append(f"| {record.holder} | {record.date} | {record.score!r} | {valid} | {place} |")

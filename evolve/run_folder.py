@@ -8,6 +8,7 @@ DIR/lock        held while a process works on it
 import contextlib
 import fcntl
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -32,9 +33,20 @@ class RunFolder:
         return f"sqlite:///{self.path / 'evolve.db'}"
 
     def write_run(self, config: str, run_id: int) -> None:
-        """Store the configuration and the run's id; from now on the run can be resumed."""
-        (self.path / "run.yaml").write_text(config, encoding="utf-8")
-        (self.path / "run.json").write_text(json.dumps({"run_id": run_id}), encoding="utf-8")
+        """Store the configuration and the run's id; from now on the run can be resumed.
+
+        The configuration comes last and whole: a folder that has it holds a run, whenever the process is killed.
+
+        Raises:
+            RunFolderError: It cannot be written.
+        """
+        try:
+            _write_whole(self.path / "run.json", json.dumps({"run_id": run_id}))
+            _write_whole(self.path / "run.yaml", config)
+        except OSError as error:
+            raise RunFolderError(
+                f"cannot write the run folder {self.path}: {error.strerror}; free some space"
+            ) from error
 
     def read_run(self) -> tuple[str, int]:
         """Return the stored configuration and the run's id."""
@@ -101,6 +113,16 @@ def _locked(path: Path, lock: IO[str]) -> RunFolder:
     except BlockingIOError as error:
         raise RunFolderError(f"another process works on {path}: wait for it or stop it") from error
     return RunFolder(path)
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write a file that is there with all of its text or not at all, through a power cut too."""
+    unfinished = path.with_name(f"{path.name}.new")
+    with unfinished.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)
 
 
 def _remove(path: Path) -> None:

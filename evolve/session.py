@@ -1,7 +1,8 @@
 """One stretch of a run: from `evolve run` or `evolve resume` to its end."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -13,23 +14,31 @@ from evolve.compose import (
     Clocks,
     Workshop,
     build_budget,
+    build_learner,
     build_prompter,
     build_rewarder,
     build_selection,
+    check_learner,
     check_seed,
     create_run,
+    crew_of,
+    late_share,
+    open_run_database,
+    open_workshop,
     policy_name,
+    problem_of,
+    resolve_policy,
 )
 from evolve.config import Config
-from evolve.errors import ProblemError
-from evolve.learner import Frozen
+from evolve.errors import ProblemError, StoreError
 from evolve.loop import Evolution, LoopSettings, Parts, as_member
 from evolve.parse import ReplyFailure, check_source
 from evolve.progress import Progress
 from evolve.protocols import Engine
 from evolve.report import RunResult, write_report
-from evolve.run_folder import RunFolder
+from evolve.run_folder import RunFolder, new_run_folder
 from evolve.selection import Selection
+from evolve.standing import best_curve, bests, in_quarantine
 from evolve.types import (
     Attempt,
     Completion,
@@ -37,6 +46,7 @@ from evolve.types import (
     Evaluation,
     FinishReason,
     Outcome,
+    Problem,
     StepReport,
 )
 
@@ -65,7 +75,7 @@ def seed_population(
         prompt=(),
         completion=Completion(group=0, sample=0, text="", tokens=0, prompt_tokens=0, finish_reason=FinishReason.STOP),
         outcome=Outcome.VALID,
-        feedback="",
+        feedback=evaluations[0].feedback,
         reward=None,
         identity=checked.identity,
         source=problem.seed_source,
@@ -73,7 +83,7 @@ def seed_population(
         score=min(scores, key=problem.direction.rank),
     )
     store.insert_attempt(attempt)
-    memberships = selection.finish_step(0, [(as_member(attempt), 0)])
+    settled = selection.finish_step(0, [(as_member(attempt), 0)])
     store.finish_step(
         StepReport(
             step=0,
@@ -89,16 +99,22 @@ def seed_population(
             stragglers=0,
             finished_s=0.0,
         ),
-        memberships,
+        settled.memberships,
+        settled.cells,
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outside:
-    """What a session takes from outside: the time, and where to print."""
+    """What a session takes from outside: the time, and where to print.
+
+    Attributes:
+        until: When the session must end, by the monotonic clock; None for when the run does.
+    """
 
     clocks: Clocks
     console: Console
+    until: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,10 +132,11 @@ class Session:
         """Run until a budget is used up; the report is written however the session ends."""
         problem = self.workshop.problem
         tokens, _ = self.store.token_totals()
-        best = self.store.best_programs(1, problem.direction)[0].score
+        best = self.store.reports()[-1].best
         tally = Tally(problem.direction, completions=self.store.attempts_made(), tokens=tokens, best=best)
-        budget = build_budget(self.config)
         started = self.outside.clocks.monotonic() - self.store.reports()[-1].finished_s
+        until = self.outside.until
+        budget = replace(build_budget(self.config), booked_s=None if until is None else until - started)
 
         def clock() -> float:
             return self.outside.clocks.monotonic() - started
@@ -128,14 +145,29 @@ class Session:
         with Progress(self.outside.console, problem, budget, tally, clock=clock) as progress:
             evolution = self._evolution(engine, model, budget, tally, progress, clock)
             try:
-                Frozen().run(evolution.step, evolution.steps())
+                learner = build_learner(self.config, model, engine, self.store, progress.say)
+                learner.run(evolution.step, evolution.steps())
                 reason, abandon = evolution.ended, False
             finally:
                 evolution.close(abandon=abandon)
-                write_report(self.result(reason), self.folder.report)
+                self._report(reason)
         if tally.best is None:
             raise ValueError("a run that ended has a best score")
         return Ended(reason=reason, best=tally.best)
+
+    def _report(self, reason: str) -> None:
+        """Write the report.
+
+        Raises:
+            StoreError: It cannot be written.
+        """
+        try:
+            write_report(self.result(reason), self.folder.report)
+        except OSError as error:
+            folder, cause = self.folder.report, error.strerror
+            raise StoreError(
+                f"the report {folder} cannot be written ({cause}): free some space or allow it, then resume the run"
+            ) from error
 
     def _evolution(
         self,
@@ -146,44 +178,46 @@ class Session:
         progress: Progress,
         clock: Callable[[], float],
     ) -> Evolution:
-        rollout, problem = self.config.rollout, self.workshop.problem
-        return Evolution(
-            Parts(
-                problem=problem,
-                store=self.store,
-                selection=self.selection,
-                prompter=build_prompter(self.config, problem, model),
-                engine=engine,
-                evaluator=self.workshop.evaluator,
-                rewarder=build_rewarder(self.config, problem),
-                observer=progress,
-            ),
-            LoopSettings(
-                parents=rollout.parents,
-                samples=rollout.samples,
-                workers=self.workshop.workers,
-                late=rollout.late,
-                seed=self.config.run.seed,
-            ),
-            budget,
-            tally,
-            clock=clock,
+        return Evolution(self.parts(engine, model, progress), self.settings(), budget, tally, clock=clock)
+
+    def parts(self, engine: Engine, model: Path | None, progress: Progress) -> Parts:
+        """Return what the loop is made of."""
+        problem = self.workshop.problem
+        return Parts(
+            problem=problem,
+            store=self.store,
+            selection=self.selection,
+            prompter=build_prompter(self.config, problem, model),
+            engine=engine,
+            evaluator=self.workshop.evaluator,
+            rewarder=build_rewarder(self.config, problem),
+            observer=progress,
+        )
+
+    def settings(self) -> LoopSettings:
+        """Return the sizes of a step."""
+        rollout = self.config.rollout
+        return LoopSettings(
+            parents=rollout.parents,
+            samples=rollout.samples,
+            workers=self.workshop.workers,
+            late=late_share(self.config),
+            seed=self.config.run.seed,
+            seeded=self.store.merged() > 0,
+            reuse=self.config.database.reuse,
         )
 
     def result(self, ended: str) -> RunResult:
         """Return what the report says."""
         problem, store = self.workshop.problem, self.store
-        construction = store.best_construction(problem.direction)
-        if construction is None:
-            raise ValueError("a run that has begun holds its seed program's construction")
         tokens, prompt_tokens = store.token_totals()
         return RunResult(
             problem=problem,
             model=policy_name(self.config),
             seed=self.config.run.seed,
-            best=store.best_programs(1, problem.direction)[0],
-            construction=construction,
-            curve=store.best_curve(problem.direction),
+            bests=bests(store, problem.direction),
+            quarantine=in_quarantine(store),
+            curve=best_curve(store.reports(), problem.direction),
             outcomes=store.outcome_counts(),
             steps=store.reports()[1:],
             tokens=tokens,
@@ -211,7 +245,46 @@ def reopen(config: Config, folder: RunFolder, store: RunStore, workshop: Worksho
     """Return the next session of a run that was stopped or killed."""
     selection = build_selection(config, workshop.problem)
     if store.reports():
-        selection.restore(store.members(), store.memberships())
+        selection.restore(store.members(), store.memberships(), steps=len(store.reports()) - 1)
     else:  # killed before the seed program was stored
         seed_population(store, selection, workshop, check_seed(workshop, seed=config.run.seed))
     return Session(config=config, folder=folder, store=store, selection=selection, workshop=workshop, outside=outside)
+
+
+@contextlib.contextmanager
+def new_session(config: Config, path: Path, outside: Outside) -> Iterator[tuple[Session, Path | None]]:
+    """Yield the first session of a new run in a folder, and the model's folder where the engine needs one.
+
+    Raises:
+        InputError: The options, the machine, the problem or the folder do not fit; no run was begun.
+    """
+    problem = problem_of(config)
+    with new_run_folder(path) as folder, _workshop(config, problem) as workshop:
+        evaluations = check_seed(workshop, seed=config.run.seed)
+        model = _policy(config, folder, outside)
+        with open_run_database(config, folder) as database:
+            yield begin(config, folder, database, workshop, evaluations, outside), model
+
+
+@contextlib.contextmanager
+def next_session(
+    config: Config, folder: RunFolder, run_id: int, outside: Outside
+) -> Iterator[tuple[Session, Path | None]]:
+    """Yield the next session of a run that was stopped or killed, and the model's folder where the engine needs one."""
+    with _workshop(config, problem_of(config)) as workshop:
+        model = _policy(config, folder, outside)
+        with open_run_database(config, folder) as database:
+            yield reopen(config, folder, database.run(run_id), workshop, outside), model
+
+
+def _workshop(config: Config, problem: Problem) -> contextlib.AbstractContextManager[Workshop]:
+    return open_workshop(
+        problem, require=config.sandbox.require, crew=crew_of(config), packages=config.problem.packages
+    )
+
+
+def _policy(config: Config, folder: RunFolder, outside: Outside) -> Path | None:
+    """Return the model's folder; what the learner could not train is refused here, before the engine is started."""
+    model = resolve_policy(config, lambda text: outside.console.print(text, style="dim"))
+    check_learner(config, model, folder)
+    return model

@@ -10,7 +10,8 @@ import json
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -25,6 +26,12 @@ ANSWER_BYTES = 1 << 20
 ARRAY_BYTES = 16 << 20
 #: A construction is at most one answer, as JSON text.
 _REPLY_BYTES = 128 << 20
+#: Violations that are listed of one construction.
+MOST_VIOLATIONS = 10
+#: What the other side asks for: a candidate is judged through a channel, a construction is judged as it stands.
+_JUDGE, _VERIFY = b"j", b"v"
+#: How long a verifier that failed may take to end, and how much of its last line is shown.
+_LAST_WORDS_S, _LAST_WORDS = 5.0, 300
 
 
 class JudgementKind(StrEnum):
@@ -37,11 +44,16 @@ class JudgementKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """The verifier's reply; `verdict` is there only for `VERDICT`, `reason` for `MALFORMED`."""
+    """The verifier's reply; `verdict` is there only for `VERDICT`, `reason` for `MALFORMED`.
+
+    Attributes:
+        violations: Of a construction that was given to be verified and is invalid, one line each, the worst first.
+    """
 
     kind: JudgementKind
     verdict: Verdict | None = None
     reason: str = ""
+    violations: tuple[str, ...] = ()
 
 
 class VerifierError(Exception):
@@ -68,7 +80,7 @@ def judge(problem: Problem, verifier: Verifier, channel: socket.socket) -> Judge
 
 
 def serve(control: socket.socket, problem: Problem) -> None:
-    """Judge one candidate for each channel that arrives on `control`, until the other side closes it."""
+    """Judge what arrives on `control`, candidates by their channel or constructions, until the other side closes it."""
     verifier = load_verifier(problem)
     # The other side may be killed, or close, at any moment: then nobody waits for what this process would say.
     with contextlib.suppress(EOFError, ConnectionError):
@@ -76,8 +88,18 @@ def serve(control: socket.socket, problem: Problem) -> None:
             message, descriptors, _, _ = socket.recv_fds(control, 1, 1)
             if not message:
                 return
-            judgement = judge(problem, verifier, socket.socket(fileno=descriptors[0]))
+            if message == _VERIFY:
+                judgement = _verify(verifier, str(frame.receive(control, answer_bytes=_REPLY_BYTES, array_bytes=0)))
+            else:
+                judgement = judge(problem, verifier, socket.socket(fileno=descriptors[0]))
             frame.send(control, _to_tree(judgement))
+
+
+def _verify(verifier: Verifier, text: str) -> Judgement:
+    construction = json.loads(text)
+    verdict = verifier.verify(construction)
+    violations = () if verdict.valid else verifier.violations(construction)[:MOST_VIOLATIONS]
+    return Judgement(kind=JudgementKind.VERDICT, verdict=verdict, violations=violations)
 
 
 def _to_tree(judgement: Judgement) -> dict[str, object]:
@@ -90,7 +112,9 @@ def _to_tree(judgement: Judgement) -> dict[str, object]:
         "exact": verdict.exact,
         "reason": verdict.reason,
         "repaired": verdict.repaired,
+        "measures": dict(verdict.measures) if verdict.valid else {},
         # Text, so that the process at the other end need not take it apart.
+        "violations": list(judgement.violations),
         "construction": None if verdict.construction is None else json.dumps(verdict.construction),
     }
 
@@ -106,8 +130,10 @@ def _from_tree(tree: object) -> Judgement:
                     exact=_text(rest["exact"]),
                     reason=_text(rest["reason"]),
                     repaired=rest["repaired"] if isinstance(rest["repaired"], float) else None,
+                    measures=_floats(rest["measures"]),
                     construction=_text(rest["construction"]),
                 ),
+                violations=_texts(rest["violations"]),
             )
         case {"kind": str() as kind, "reason": str() as reason}:
             return Judgement(kind=JudgementKind(kind), reason=reason)
@@ -118,6 +144,15 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
+def _texts(value: object) -> tuple[str, ...]:
+    return tuple(text for text in value if isinstance(text, str)) if isinstance(value, list) else ()
+
+
+def _floats(value: object) -> Mapping[str, float]:
+    items = value.items() if isinstance(value, dict) else ()
+    return {name: figure for name, figure in items if isinstance(name, str) and isinstance(figure, float)}
+
+
 class VerifierProcess:
     """A running verifier, as the evaluating side sees it. One evaluation at a time."""
 
@@ -126,6 +161,7 @@ class VerifierProcess:
         # Its environment holds nothing of ours; a closed `ours` ends it, so that nothing survives a kill.
         bootstrap = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from evolve.verifier import main; main()"
         arguments = [json.dumps(sys.path), str(theirs.fileno()), problem.name, str(problem.folder)]
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed in close())
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", bootstrap, *arguments],
@@ -133,6 +169,7 @@ class VerifierProcess:
                 env={"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "LANG": "C.UTF-8"},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
+                stderr=self._errors,
                 start_new_session=True,
             )
         self._control = ours
@@ -144,9 +181,23 @@ class VerifierProcess:
             VerifierError: The verifier is gone.
         """
         try:
-            socket.send_fds(self._control, [b"j"], [channel.fileno()])
+            socket.send_fds(self._control, [_JUDGE], [channel.fileno()])
         except OSError as error:
-            raise VerifierError(f"the verifier is gone: {error}") from error
+            raise VerifierError(f"the verifier failed: {self._last_words() or error}") from error
+
+    def verify(self, construction: str, *, timeout_s: float) -> Judgement:
+        """Return the verdict on a construction, given as JSON text.
+
+        Raises:
+            VerifierError: The verifier is gone, it failed, or it took longer than `timeout_s`.
+        """
+        self._control.settimeout(timeout_s)
+        try:
+            self._control.sendall(_VERIFY)
+            frame.send(self._control, construction)
+        except (EOFError, OSError) as error:
+            raise VerifierError(f"the verifier failed: {self._last_words() or error}") from error
+        return self.finish(timeout_s=timeout_s)
 
     def finish(self, *, timeout_s: float) -> Judgement:
         """Return what the verifier came to.
@@ -157,15 +208,29 @@ class VerifierProcess:
         self._control.settimeout(timeout_s)
         try:
             tree = frame.receive(self._control, answer_bytes=_REPLY_BYTES, array_bytes=0)
-        except (EOFError, OSError, frame.FrameError) as error:
-            raise VerifierError(f"the verifier gave no verdict: {error or type(error).__name__}") from error
+        except TimeoutError as error:
+            raise VerifierError(f"the verifier gave no verdict within {timeout_s:g} s") from error
+        except frame.FrameError as error:
+            raise VerifierError(f"the verifier's verdict cannot be used: {error}") from error
+        except (EOFError, OSError) as error:
+            words = self._last_words() or str(error) or type(error).__name__
+            raise VerifierError(f"the verifier failed: {words}") from error
         return _from_tree(tree)
+
+    def _last_words(self) -> str:
+        """Return the last line that a verifier wrote before it ended: what an uncaught exception says."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_LAST_WORDS_S)
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="backslashreplace").strip().splitlines()
+        return lines[-1][:_LAST_WORDS] if lines else ""
 
     def close(self) -> None:
         """End the process."""
         self._control.close()
         self._process.kill()
         self._process.wait()
+        self._errors.close()
 
     def __enter__(self) -> Self:
         return self

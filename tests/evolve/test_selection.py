@@ -1,169 +1,296 @@
-"""The population's rules."""
+"""What all rules of the population promise, and what each draws."""
+
+from collections import Counter, defaultdict
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from lives import GROUPS, RULES, Life, histories, islands, seed_program
 
-from evolve.archive import Measure, best_first, elites, worth_migrating
-from evolve.selection import BestOfN, MapElites, MapElitesSettings, RandomSelection
+from evolve.selection import BestOfN, Inspiration, TopK, Weighting
 from evolve.types import Direction, Member
 
-
-def member(number: int, score: float, *, length: int = 100, identity: str | None = None, step: int = 1) -> Member:
-    return Member(id=number, parent_id=0, step=step, identity=identity or f"tree{number}", score=score, length=length)
-
-
-SEED = member(0, 1.0, step=0)
+every_rule = pytest.mark.parametrize("rule", RULES)
+some_lives = settings(max_examples=25)
+directions = st.sampled_from(Direction)
 
 
-def started(**settings) -> MapElites:
-    selection = MapElites(MapElitesSettings(**settings), Direction.MAX)
-    selection.finish_step(0, [(SEED, 0)])
-    return selection
+def child(number: int, score: float | None, **fields) -> Member:
+    return Member(
+        **{
+            "id": number,
+            "parent_id": 0,
+            "step": 1,
+            "identity": f"tree{number}",
+            "score": score,
+            "length": 100,
+            **fields,
+        }
+    )
 
 
-children = st.lists(
-    st.tuples(st.floats(-5, 5, allow_nan=False), st.integers(1, 3000), st.integers(0, 3), st.integers(0, 12)),
-    max_size=40,
-)
+def best(life: Life, direction: Direction, island: int) -> list[Member]:
+    """Return the valid members of an island, the best first; of equal scores the older."""
+    members = [life.members[place.program_id] for place in life.memberships if place.island == island]
+    valid = [member for member in members if member.score is not None]
+    return sorted(valid, key=lambda member: (-direction.rank(member.score), member.id))
+
+
+@every_rule
+@some_lives
+@given(history=histories, direction=directions, later=histories)
+def test_a_restored_population_goes_on_the_same(rule, history, direction, later):
+    """What the database holds is enough: the next draws are the same, and so is all that comes after."""
+    lived = Life(RULES[rule](direction)).begin().live(history)
+    reborn = lived.reborn(RULES[rule](direction))
+
+    for group in range(GROUPS):
+        for seed in "abc":
+            assert lived.drawn(group, seed=seed) == reborn.drawn(group, seed=seed)
+    for life in (lived, reborn):
+        life.live(later)
+    assert lived.memberships == reborn.memberships
+    assert lived.cells == reborn.cells
+
+
+@every_rule
+@some_lives
+@given(history=histories, direction=directions)
+def test_every_rule_keeps_its_promises(rule, history, direction):
+    """No copies; children stay, migrate once; draws change nothing and show distinct members; no failure unasked."""
+    life = Life(RULES[rule](direction)).begin().live(history)
+    count = 1 + max(place.island for place in life.memberships)
+
+    places = defaultdict(list)
+    for place in life.memberships:
+        places[place.program_id].append((place.island, place.migrant))
+    assert places.pop(0) == [(island, island > 0) for island in range(count)]
+    for program, found in places.items():
+        home = life.draws[program].island
+        assert found in ([(home, False)], [(home, False), ((home + 1) % count, True)])
+    identities = [member.identity for member in life.members.values()]
+    assert len(identities) == len(set(identities))
+    if rule != "failures":
+        assert all(member.score is not None for member in life.members.values())
+
+    draws = [life.drawn(number % GROUPS, inspirations=3, seed=str(number)) for number in range(8)]
+    again = [life.drawn(number % GROUPS, inspirations=3, seed=str(number)) for number in reversed(range(8))]
+    assert draws == again[::-1]
+    for draw in draws:
+        shown = [draw.parent_id, *draw.inspiration_ids]
+        assert len(set(shown)) == len(shown) <= 4
+        assert life.members.keys() >= set(shown)
+        assert all(life.members[program].score is not None for program in draw.inspiration_ids)
+
+
+@some_lives
+@given(history=histories, direction=directions)
+def test_the_best_of_an_island_is_always_in_its_archive(history, direction):
+    """With an archive of one, exploitation draws the best of the island, whatever grids came and went."""
+    rule = islands(islands=2, exploration=0.0, exploitation=1.0, archive=1)
+    life = Life(rule(direction)).begin().live(history)
+
+    for seed in range(6):
+        draw = life.drawn(0, seed=str(seed))
+        assert draw.parent_id == best(life, direction, draw.island)[0].id
+
+
+@some_lives
+@given(history=histories, direction=directions)
+def test_the_rows_of_cells_tell_who_holds_them(history, direction):
+    """The newest entries of an island's newest grid are its elites: each the best of its cell, all cells there."""
+    rule = islands(islands=2, archive=100, exploration=0.0, exploitation=1.0)
+    life = Life(rule(direction)).begin().live(history)
+
+    for island in range(2):
+        rows = [row for row in life.cells if row.island == island]
+        newest = max(row.grid for row in rows)
+        assert {row.grid for row in rows} == set(range(newest + 1))
+        holders = {row.cell: row.program_id for row in rows if row.grid == newest}
+        elites = [member.id for member in best(life, direction, island) if member.id in holders.values()]
+        assert sorted(elites) == sorted(holders.values())
+        assert elites[0] == best(life, direction, island)[0].id
+        drawn = [life.drawn(0, seed=str(seed)) for seed in range(20)]
+        assert {draw.parent_id for draw in drawn if draw.island == island} <= set(elites)
+
+
+@some_lives
+@given(history=histories, direction=directions)
+def test_a_population_limit_is_a_view(history, direction):
+    """Parents are among an island's best three; what is out of view keeps its place in the database."""
+    rule = islands(islands=2, population=3, archive=4, exploration=0.4, exploitation=0.4)
+    life = Life(rule(direction)).begin().live(history)
+
+    for seed in range(12):
+        draw = life.drawn(0, seed=str(seed))
+        assert draw.parent_id in [member.id for member in best(life, direction, draw.island)[:3]]
+    unlimited = Life(islands(islands=2)(direction)).begin()
+    for step in range(1, life.step + 1):
+        born = [
+            (life.members[place.program_id], place.island)
+            for place in life.memberships
+            if place.step == step and not place.migrant
+        ]
+        unlimited.finish(born)
+    assert unlimited.memberships == life.memberships
+
+
+@some_lives
+@given(history=histories, direction=directions, share=st.sampled_from([0.0, 0.1, 0.34, 1.0]))
+def test_the_best_natives_migrate(history, direction, share):
+    """At a migration go, best first, those of an island's best share of natives that have not gone before."""
+    life = Life(islands(islands=3, migration_share=share)(direction)).begin().live(history)
+
+    natives, gone = defaultdict(list), {0}
+    for step in range(life.step + 1):
+        places = [place for place in life.memberships if place.step == step]
+        for place in places:
+            if not place.migrant:
+                natives[place.island].append(life.members[place.program_id])
+        expected = []
+        for island in range(3) if step and step % 2 == 0 else ():
+            ordered = sorted(natives[island], key=lambda member: (-direction.rank(member.score), member.id))
+            due = [member.id for member in ordered[: max(1, int(share * len(ordered)))] if member.id not in gone]
+            expected += [(program, (island + 1) % 3) for program in due]
+        gone.update(program for program, _ in expected)
+        assert [(place.program_id, place.island) for place in places if place.migrant and step] == expected
 
 
 def test_the_seed_program_settles_on_every_island():
     """So that every island has a parent from the first step on; it counts as native on one."""
-    selection = MapElites(MapElitesSettings(islands=3), Direction.MAX)
+    life = Life(islands(islands=3)(Direction.MAX)).begin()
 
-    memberships = selection.finish_step(0, [(SEED, 0)])
-
-    assert [(m.program_id, m.island, m.migrant) for m in memberships] == [(0, 0, False), (0, 1, True), (0, 2, True)]
-
-
-def test_a_child_stays_on_its_parents_island():
-    """The island of the draw is the island of the child."""
-    selection = started(islands=4, migration_interval=0)
-
-    memberships = selection.finish_step(1, [(member(5, 2.0), 2)])
-
-    assert [(m.program_id, m.island, m.migrant) for m in memberships] == [(5, 2, False)]
+    places = [(place.program_id, place.island, place.migrant) for place in life.memberships]
+    assert places == [(0, 0, False), (0, 1, True), (0, 2, True)]
 
 
-def test_twins_become_one_member():
-    """Of programs with the same syntax tree, in a step or across steps, the first is the member."""
-    selection = started(islands=1)
-    first = selection.finish_step(1, [(member(1, 2.0, identity="t"), 0), (member(2, 2.0, identity="t"), 0)])
-    again = selection.finish_step(2, [(member(3, 2.0, identity="t"), 0)])
+def test_programs_of_another_run_settle_where_they_are_put():
+    """Programs that come later without a parent, with ids below the seed program's, are natives like any other."""
+    life = Life(islands(islands=3, migration_interval=0)(Direction.MAX)).begin()
+    life.finish([(child(-1, 5.0, parent_id=None), 1), (child(-2, 6.0, parent_id=None), 2)])
 
-    assert [m.program_id for m in first] == [1]
-    assert again == []
-
-
-def test_a_migrant_is_a_membership_and_never_migrates_again():
-    """Natives of island 0 appear on island 1 once, and no further, however many migrations follow."""
-    selection = started(islands=3, migration_interval=1, migration_share=1.0)
-    moves = list(selection.finish_step(1, [(member(1, 5.0), 0)]))
-    for step in range(2, 8):
-        moves += selection.finish_step(step, [])
-
-    assert [(m.island, m.migrant) for m in moves if m.program_id == 1] == [(0, False), (1, True)]
-
-
-@given(children)
-def test_no_program_is_twice_on_an_island(rows):
-    """After any sequence of steps and migrations each island holds each program at most once."""
-    selection = MapElites(MapElitesSettings(islands=4, migration_interval=2, migration_share=0.5), Direction.MAX)
-    seen = [(m.island, m.program_id) for m in selection.finish_step(0, [(SEED, 0)])]
-    for step, (score, length, island, tree) in enumerate(rows, start=1):
-        child = member(step, score, length=length, identity=f"tree{tree}", step=step)
-        seen += [(m.island, m.program_id) for m in selection.finish_step(step, [(child, island)])]
-
-    assert len(seen) == len(set(seen))
-
-
-@given(children)
-def test_a_restored_population_draws_the_same(rows):
-    """What the database holds is enough to go on as if nothing had happened."""
-    settings = MapElitesSettings(islands=4, migration_interval=2)
-    lived, reborn = MapElites(settings, Direction.MIN), MapElites(settings, Direction.MIN)
-    members, memberships = [SEED], list(lived.finish_step(0, [(SEED, 0)]))
-    for step, (score, length, island, tree) in enumerate(rows, start=1):
-        child = member(step, score, length=length, identity=f"tree{tree}", step=step)
-        added = lived.finish_step(step, [(child, island)])
-        memberships += added
-        members += [child] if any(m.program_id == child.id for m in added) else []
-    reborn.restore(members, memberships)
-
-    for seed in range(30):
-        assert lived.draw(inspirations=2, seed=str(seed)) == reborn.draw(inspirations=2, seed=str(seed))
+    places = [(place.program_id, place.island, place.migrant) for place in life.memberships[3:]]
+    assert places == [(-1, 1, False), (-2, 2, False)]
 
 
 def test_draws_follow_the_mix():
     """About 20 % of draws are uniform over an island, 60 % come from its archive, 20 % from anywhere."""
-    selection = started(islands=1, archive=1, migration_interval=0)
-    selection.finish_step(1, [(member(i, 1.0 + i / 100), 0) for i in range(1, 100)])
+    life = Life(islands(islands=1, archive=1, migration_interval=0)(Direction.MAX)).begin()
+    life.finish([(child(number, 1.0 + number / 100), 0) for number in range(1, 100)])
 
-    draws = [selection.draw(inspirations=0, seed=f"s{i}").parent_id for i in range(4000)]
+    draws = [life.drawn(0, seed=str(seed)).parent_id for seed in range(4000)]
 
     # The archive holds the best alone: 60 % of the draws, and one in a hundred of the uniform 40 %.
     assert draws.count(99) / len(draws) == pytest.approx(0.604, abs=0.03)
     assert len(set(draws)) > 90
 
 
-def test_inspirations_are_others():
-    """The parent is never shown as its own inspiration, nor any program twice."""
-    selection = started(islands=1)
-    selection.finish_step(1, [(member(i, float(i), length=50 * i), 0) for i in range(1, 10)])
+def test_better_elites_are_drawn_more_often_and_those_with_children_less():
+    """Weights by hand: median 3, MAD 1, so sigmoids of -10, 0 and 10 for scores 2, 3 and 4; one child halves."""
+    rule = islands(
+        islands=1,
+        exploration=0.0,
+        exploitation=1.0,
+        weighting=Weighting.SCORE,
+        measures=("score",),
+        migration_interval=0,
+    )
+    life = Life(rule(Direction.MAX)).begin(seed_program(2.0))
+    life.finish([(child(1, 3.0), 0), (child(2, 4.0), 0)])
+    life.finish([(child(3, 2.0, parent_id=2, step=2), 0)])
 
-    for seed in range(100):
-        draw = selection.draw(inspirations=3, seed=str(seed))
-        shown = [draw.parent_id, *draw.inspiration_ids]
-        assert len(set(shown)) == len(shown) == 4
+    draws = Counter(life.drawn(0, seed=str(seed)).parent_id for seed in range(3000))
 
-
-def test_an_archive_keeps_the_best_of_each_cell():
-    """Two programs of one cell: the better stays; of equal ones the older."""
-    crowd = [
-        member(1, 1.0, length=10),
-        member(2, 3.0, length=12),
-        member(3, 2.0, length=100),
-        member(4, 2.0, length=99),
-    ]
-
-    kept = elites(crowd, measures=[Measure.LENGTH], bins=2, direction=Direction.MAX, limit=10)
-
-    assert [m.id for m in kept] == [2, 3]
+    # Program 1: 0.5. Program 2: 1.0, halved by its child. The seed program and 3 share a cell, the older holds it.
+    assert draws[1] / 3000 == pytest.approx(0.5, abs=0.03)
+    assert draws[2] / 3000 == pytest.approx(0.5, abs=0.03)
+    assert draws[0] < 10
 
 
-@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=60), st.sampled_from(Direction))
-def test_the_best_is_never_lost(scores, direction):
-    """Whatever the grid and the limit, the best member leads the archive."""
-    crowd = [member(i, score, length=i % 7) for i, score in enumerate(scores)]
+def test_failures_are_drawn_when_asked():
+    """The share of draws that repair a failed program; it never stands in the archive, nor is it an inspiration."""
+    life = Life(islands(islands=1, failures=0.25, measures=("score",))(Direction.MAX)).begin()
+    life.finish([(child(1, None), 0), (child(2, 2.0), 0)])
 
-    kept = elites(crowd, measures=list(Measure), bins=4, direction=direction, limit=3)
+    draws = [life.drawn(0, seed=str(seed)) for seed in range(2000)]
 
-    assert kept[0] == best_first(crowd, direction)[0]
+    assert sum(draw.parent_id == 1 for draw in draws) / 2000 == pytest.approx(0.25, abs=0.04)
+    assert {row.program_id for row in life.cells} == {0, 2}
 
 
-def test_at_least_one_migrates():
-    """A share that rounds to nothing still sends the best."""
-    assert worth_migrating([member(1, 1.0), member(2, 2.0)], 0.1, Direction.MAX) == [member(2, 2.0)]
-    assert worth_migrating([], 0.1, Direction.MAX) == []
+def grid(inspirations: Inspiration, **settings) -> Life:
+    """Return a population whose parent, drawn always, is the best of a row of cells 1 apart."""
+    rule = islands(
+        islands=1,
+        exploration=0.0,
+        exploitation=1.0,
+        population=1,
+        inspirations=inspirations,
+        measures=("holes",),
+        **settings,
+    )
+    life = Life(rule(Direction.MAX)).begin()
+    places = [(1, 3.0, 3), (2, 9.0, 5), (3, 2.0, 6), (4, 4.0, 11), (5, 5.0, 15), (6, 1.0, 4)]
+    life.finish([(child(number, score, measures={"holes": float(holes)}), 0) for number, score, holes in places])
+    return life
+
+
+def test_neighbours_are_the_nearest_cells():
+    """Next to the parent's cell 5 lie 6 and 4; two steps away lies 3."""
+    drawn = {grid(Inspiration.NEIGHBOURS).drawn(0, inspirations=2, seed=str(seed)) for seed in range(20)}
+
+    assert {draw.parent_id for draw in drawn} == {2}
+    assert {frozenset(draw.inspiration_ids) for draw in drawn} == {frozenset({3, 6})}
+
+
+def test_diverse_programs_are_far_from_the_parent_and_from_each_other():
+    """From the parent's cell 5 the farthest is 15; then 0 is 5 from its nearest, and 11 is 4."""
+    drawn = {grid(Inspiration.DIVERSE).drawn(0, inspirations=3, seed=str(seed)) for seed in range(20)}
+
+    assert {draw.inspiration_ids for draw in drawn} == {(5, 0, 4)}
+
+
+def test_the_best_are_shown_best_first():
+    """Beside the best, which is the parent, the next best elites."""
+    assert grid(Inspiration.BEST).drawn(0, inspirations=3).inspiration_ids == (5, 4, 1)
+
+
+def test_inspirations_from_the_archive_are_uniform():
+    """Each of the other elites in use is shown about equally often."""
+    life = grid(Inspiration.ARCHIVE, archive=5)
+
+    shown = Counter(life.drawn(0, inspirations=1, seed=str(seed)).inspiration_ids for seed in range(2000))
+
+    # The best five: 2, 5, 4, 1, 3; the first of them is the parent.
+    assert set(shown) == {(5,), (4,), (1,), (3,)}
+    assert all(count / 2000 == pytest.approx(0.25, abs=0.04) for count in shown.values())
 
 
 def test_best_of_n_always_takes_the_seed_program():
     """The baseline never builds on a child."""
-    selection = BestOfN()
-    selection.finish_step(0, [(SEED, 0)])
-    selection.finish_step(1, [(member(1, 9.0), 0)])
+    life = Life(BestOfN()).begin()
+    life.finish([(child(1, 9.0), 0)])
 
-    assert {selection.draw(inspirations=2, seed=str(i)).parent_id for i in range(50)} == {0}
+    assert {life.drawn(0, seed=str(seed)).parent_id for seed in range(50)} == {0}
 
 
 def test_random_takes_everything_alike():
     """The other baseline draws all members about equally often."""
-    selection = RandomSelection()
-    selection.finish_step(0, [(SEED, 0)])
-    selection.finish_step(1, [(member(i, float(i)), 0) for i in range(1, 4)])
+    life = Life(TopK(None, Direction.MAX)).begin()
+    life.finish([(child(number, float(number)), 0) for number in range(1, 4)])
 
-    draws = [selection.draw(inspirations=1, seed=str(i)).parent_id for i in range(4000)]
+    draws = [life.drawn(0, seed=str(seed)).parent_id for seed in range(4000)]
 
     for number in range(4):
         assert draws.count(number) / len(draws) == pytest.approx(0.25, abs=0.03)
+
+
+def test_top_k_takes_the_best_alike():
+    """Parents are uniform over the best k of the run, of equal scores the older."""
+    life = Life(TopK(2, Direction.MIN)).begin()
+    life.finish([(child(number, score), 0) for number, score in ((1, 0.5), (2, 3.0), (3, 0.5), (4, 0.2))])
+
+    draws = Counter(life.drawn(0, seed=str(seed)).parent_id for seed in range(1000))
+
+    assert set(draws) == {1, 4}
+    assert draws[1] / 1000 == pytest.approx(0.5, abs=0.06)

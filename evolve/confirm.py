@@ -1,0 +1,186 @@
+"""Is a new best what it seems? Nothing is shown as a best before it is confirmed.
+
+A program that beats the best so far has been run with the run's own two seeds, by which its whole lineage was chosen.
+It is run twice more, with seeds that no program has seen, each time judged by a fresh verifier process; and another
+fresh process verifies its best construction again, as it is stored. What fails is in quarantine: its reason is kept and
+shown, it is no best, and it does not enter the population, where it would be bred from for its luck.
+"""
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+from evolve.evaluate import Evaluator
+from evolve.protocols import Observer, Store
+from evolve.recall import is_recall
+from evolve.types import Attempt, Confirmation, Direction, Evaluation, Origin, Outcome, Problem, ProblemKind
+from evolve.verifier import VerifierError
+
+#: Runs with unseen seeds.
+RUNS = 2
+#: Of a failed run's feedback, in characters.
+_FEEDBACK = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """What a confirmation needs to know of the run.
+
+    Attributes:
+        seed: Of the run; its programs are run with `seed` and `seed + 1`.
+        seeded: Whether the run took in programs of other runs.
+        best: The best score that counts so far.
+    """
+
+    seed: int
+    seeded: bool
+    best: float
+
+
+class Confirmer:
+    """Confirms new bests, beside the run's other evaluations. `begin` may be called by any thread.
+
+    Attributes:
+        best: The best score that counts: of a confirmed program the worst of all its runs.
+    """
+
+    def __init__(self, problem: Problem, evaluator: Evaluator, store: Store, observer: Observer, check: Check) -> None:
+        self._problem = problem
+        self._evaluator = evaluator
+        self._store = store
+        self._observer = observer
+        self._check = check
+        self.best = check.best
+        self._known = {confirmation.program_id: confirmation for confirmation in store.confirmations()}
+        self._failed: dict[str, Confirmation] = {}
+        self._pool = ThreadPoolExecutor(RUNS, thread_name_prefix="confirm")
+        self._begun: dict[int, tuple[Future[Evaluation], ...]] = {}
+
+    def begin(self, attempt: Attempt) -> None:
+        """Start the further runs of a program that looks like the best, while the step goes on."""
+        if attempt.id not in self._known and attempt.source is not None:
+            self._begun[attempt.id] = self._run(attempt.id, attempt.source)
+
+    def settle(self, attempts: Iterable[Attempt]) -> None:
+        """Check those that beat the best, best first, until one is confirmed; store and tell what was found.
+
+        The order, and so what is stored, does not depend on who finished first.
+        """
+        direction = self._problem.direction
+        ranked = sorted(
+            (direction.rank(attempt.score), -attempt.id, attempt)
+            for attempt in attempts
+            if attempt.score is not None and attempt.outcome is Outcome.VALID and self._beats(attempt.score)
+        )
+        for _, _, attempt in reversed(ranked):
+            confirmation = self._known.get(attempt.id) or self._confirm(attempt)
+            if confirmation.confirmed:
+                self.best = counted((*attempt.evaluations, *confirmation.evaluations), direction)
+                break
+        for runs in self._begun.values():
+            for run in runs:
+                run.cancel()
+        self._begun = {}
+
+    def in_quarantine(self, program_id: int) -> bool:
+        """Whether a program was checked and failed."""
+        confirmation = self._known.get(program_id)
+        return confirmation is not None and not confirmation.confirmed
+
+    def close(self) -> None:
+        """End the threads; what still runs is given up."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _beats(self, score: float) -> bool:
+        return self._problem.direction.gain(score, self.best) > 0
+
+    def _run(self, program_id: int, source: str) -> tuple[Future[Evaluation], ...]:
+        seeds = unseen_seeds(self._check.seed, program_id)
+        return tuple(self._pool.submit(self._evaluator.evaluate, source, seed=seed, afresh=True) for seed in seeds)
+
+    def _confirm(self, attempt: Attempt) -> Confirmation:
+        source, identity = attempt.source, attempt.identity
+        if source is None or identity is None:
+            raise ValueError(f"attempt {attempt.id} is valid and made no program")
+        if identity in self._failed:  # a twin, of the same step
+            confirmation = replace(self._failed[identity], program_id=attempt.id)
+        else:
+            begun = self._begun.pop(attempt.id, None) or self._run(attempt.id, source)
+            runs = tuple(self._again_if_lost(source, run.result()) for run in begun)
+            reason = self._fault(attempt, runs)
+            best = best_run((*attempt.evaluations, *runs), self._problem.direction)
+            confirmation = Confirmation(
+                program_id=attempt.id,
+                confirmed=not reason,
+                reason=reason,
+                origin=origin_of(self._problem, source, best, seeded=self._check.seeded),
+                evaluations=runs,
+            )
+        if not confirmation.confirmed:
+            self._failed[identity] = confirmation
+        self._known[attempt.id] = confirmation
+        self._store.insert_confirmation(confirmation)
+        self._observer.confirmed(attempt, confirmation)
+        return confirmation
+
+    def _again_if_lost(self, source: str, run: Evaluation) -> Evaluation:
+        if run.outcome is not Outcome.LOST:
+            return run
+        return self._evaluator.evaluate(source, seed=run.seed, afresh=True)
+
+    def _fault(self, attempt: Attempt, runs: Sequence[Evaluation]) -> str:
+        """Return why an attempt cannot be shown as a best, in one line; empty if it can."""
+        for run in runs:
+            if run.score is None:
+                words = " ".join(run.feedback.split())[-_FEEDBACK:]
+                return f"with the unseen seed {run.seed} it ended as {run.outcome.replace('_', ' ')}: {words}"
+        worst = counted(runs, self._problem.direction)
+        if not self._beats(worst):
+            return f"with unseen seeds it reaches {worst!r}, no better than {self.best!r} before it"
+        if self._problem.kind is ProblemKind.RULE:  # its runs were its verification
+            return ""
+        return self._changed(best_run((*attempt.evaluations, *runs), self._problem.direction))
+
+    def _changed(self, run: Evaluation) -> str:
+        """Return in what a fresh verifier judges the construction of a run differently; empty if in nothing."""
+        try:
+            verdict = self._evaluator.verify(run.construction or "null")
+        except VerifierError as error:
+            return f"its construction could not be verified again: {error}"
+        if (verdict.score, verdict.exact, dict(verdict.measures)) == (run.score, run.exact, dict(run.measures)):
+            return ""
+        again = verdict.reason if verdict.score is None else f"{verdict.score!r}, exactly {verdict.exact}"
+        return f"verified again in a fresh process its construction is no longer {run.score!r} but {again}"
+
+
+def unseen_seeds(seed: int, program_id: int) -> tuple[int, ...]:
+    """Return seeds that no other program of the run is run with; all are first run with `seed` and `seed + 1`.
+
+    Args:
+        seed: Of the run.
+        program_id: At least 1.
+
+    >>> unseen_seeds(7, 1), unseen_seeds(7, 2)
+    ((9, 10), (11, 12))
+    """
+    return tuple(seed + RUNS * program_id + number for number in range(RUNS))
+
+
+def counted(runs: Iterable[Evaluation], direction: Direction) -> float:
+    """Return the score that counts: the worst of valid runs."""
+    return min((run.score for run in runs if run.score is not None), key=direction.rank)
+
+
+def best_run(runs: Iterable[Evaluation], direction: Direction) -> Evaluation:
+    """Return the first of the valid runs with the best score."""
+    return max((run for run in runs if run.score is not None), key=lambda run: direction.rank(run.score or 0.0))
+
+
+def origin_of(problem: Problem, source: str, best: Evaluation, *, seeded: bool) -> Origin:
+    """Return where a program's best construction came from; `evolve.recall` says how that is decided.
+
+    What the problem's own seed program spells out is no find of this run, but the model recalled nothing either.
+    """
+    if is_recall(problem, source, best):
+        return Origin.SEEDED if is_recall(problem, problem.seed_source, best) else Origin.RECALL
+    return Origin.SEEDED if seeded else Origin.SCRATCH

@@ -1,0 +1,185 @@
+"""Runs side by side: arms are runs that differ in nothing but their seed."""
+
+import math
+import statistics
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import yaml
+from markupsafe import Markup
+
+from evolve.dashboard.bests import curve
+from evolve.dashboard.catalog import OpenRun
+from evolve.dashboard.charts import Chart, Line, line_chart
+from evolve.dashboard.texts import number
+from evolve.errors import ConfigError
+from evolve.types import Problem
+
+#: Points of a band.
+GRID = 200
+#: Options, or groups of them, in which runs of one arm may differ.
+_OWN = {"run", "database", "budget", "model_cache", "sandbox", "engine.file", "engine.url", "engine.key_file"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arm:
+    """Runs that are repetitions of each other.
+
+    Attributes:
+        xs: Completions, up to the shortest run's.
+        median: `(len(xs),)` over the runs.
+        low: `(len(xs),)` the lowest run, or the lower quartile from four runs on.
+        high: `(len(xs),)` the highest run, or the upper quartile from four runs on.
+        final: Each run's best at the last of `xs`, best first.
+        reached: Completions until each run reached the target; None for a run that did not.
+    """
+
+    name: str
+    runs: Sequence[OpenRun]
+    xs: Sequence[float]
+    median: Sequence[float]
+    low: Sequence[float]
+    high: Sequence[float]
+    final: Sequence[float]
+    reached: Sequence[float | None]
+
+
+def group_by_arm(runs: Sequence[OpenRun]) -> dict[str, list[OpenRun]]:
+    """Return the runs by arm; an arm's name says in which options it differs from the others.
+
+    Raises:
+        ConfigError: The runs are of several problems, whose scores cannot be compared.
+    """
+    refuse_mixture(runs)
+    options = {run.key: _flat(yaml.safe_load(run.record.config) or {}) for run in runs}
+    names = sorted({name for each in options.values() for name in each})
+    differing = [name for name in names if len({str(each.get(name)) for each in options.values()}) > 1]
+    # Variants have options of their own; their kind says enough.
+    kinds = {name.removesuffix("kind") for name in differing if name.endswith(".kind")}
+    arms: dict[str, list[OpenRun]] = {}
+    for run in runs:
+        own = options[run.key]
+        words = [
+            _word(name, own)
+            for name in differing
+            if name in own
+            and (name.endswith(".kind") or not _lacked(name, options) or not name.startswith(tuple(kinds)))
+        ]
+        arms.setdefault(", ".join(words) or run.record.model, []).append(run)
+    return arms
+
+
+def refuse_mixture(runs: Sequence[OpenRun]) -> None:
+    """Refuse runs of several problems, whose scores cannot be compared.
+
+    Raises:
+        ConfigError: There are several.
+    """
+    problems = sorted({run.problem.name for run in runs})
+    if len(problems) > 1:
+        raise ConfigError(f"runs of {' and '.join(problems)} cannot be compared: name runs of one problem")
+
+
+def _lacked(name: str, options: Mapping[str, Mapping[str, object]]) -> bool:
+    return any(name not in each for each in options.values())
+
+
+def _word(name: str, options: Mapping[str, object]) -> str:
+    value = options[name]
+    return str(value) if name.endswith(".kind") else f"{name.rpartition('.')[2]}={value}"
+
+
+def _flat(tree: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    """Return the options that make an arm, by dotted name."""
+    found: dict[str, object] = {}
+    for name, value in tree.items():
+        if f"{prefix}{name}" in _OWN:
+            continue
+        if isinstance(value, Mapping):
+            found |= _flat(value, f"{prefix}{name}.")
+        else:
+            found[f"{prefix}{name}"] = value
+    return found
+
+
+def compare(arms: Mapping[str, Sequence[OpenRun]]) -> list[Arm]:
+    """Return the arms with their bands, the best median first.
+
+    The target of `Arm.reached` is the record, or where no run reached it the worst of the arms' medians at the end,
+    which at least half of the runs of each arm have reached.
+    """
+    if not arms:
+        return []
+    problem = next(iter(arms.values()))[0].problem
+    first = [_arm(name, runs, None) for name, runs in arms.items()]
+    first = [arm for arm in first if arm.xs]
+    aim = target(problem, first)
+    whole = [_arm(arm.name, arm.runs, aim) for arm in first]
+    return sorted(whole, key=lambda arm: problem.direction.rank(arm.median[-1]), reverse=True)
+
+
+def target(problem: Problem, arms: Sequence[Arm]) -> float | None:
+    """Return the score whose cost in completions is compared, None without arms."""
+    rank = problem.direction.rank
+    if problem.record is not None and any(rank(arm.final[0]) >= rank(problem.record.score) for arm in arms):
+        return problem.record.score
+    return min((arm.median[-1] for arm in arms), key=rank, default=None)
+
+
+def _arm(name: str, runs: Sequence[OpenRun], aim: float | None) -> Arm:
+    curves = [points for run in runs if len(points := [(x, y) for x, _, y in curve(run)]) > 1]
+    end = min((points[-1][0] for points in curves), default=0.0)
+    xs = _grid(end) if curves else []
+    columns = [sorted(_at(points, x) for points in curves) for x in xs]
+    rank = runs[0].problem.direction.rank
+    reached = [None if aim is None else next((x for x, y in points if rank(y) >= rank(aim)), None) for points in curves]
+    return Arm(
+        name=name,
+        runs=runs,
+        xs=xs,
+        median=[statistics.median(column) for column in columns],
+        low=[_quartile(column, 1) for column in columns],
+        high=[_quartile(column, 3) for column in columns],
+        final=sorted((_at(points, end) for points in curves), key=rank, reverse=True),
+        reached=reached,
+    )
+
+
+def _grid(end: float) -> list[float]:
+    """Return completions from 0 to `end`, each once."""
+    return sorted({float(math.floor(end * k / GRID)) for k in range(GRID + 1)})
+
+
+def _at(points: Sequence[tuple[float, float]], x: float) -> float:
+    """Return a run's best after `x` completions."""
+    return points[max(bisect_right(points, x, key=lambda point: point[0]) - 1, 0)][1]
+
+
+def _quartile(column: Sequence[float], which: int) -> float:
+    """Return a quartile of sorted values; with fewer than four values the lowest or the highest."""
+    if len(column) < 4:
+        return column[0] if which == 1 else column[-1]
+    return statistics.quantiles(column, n=4, method="inclusive")[which - 1]
+
+
+def arm_chart(arms: Sequence[Arm]) -> Markup:
+    """Return the arms' medians with their bands, and the record."""
+    if not arms:
+        return Markup("")
+    problem = arms[0].runs[0].problem
+    record = problem.record
+    lines = [
+        Line(
+            name=arm.name,
+            colour=place % 7,
+            points=list(zip(arm.xs, arm.median, strict=True)),
+            band=list(zip(arm.xs, arm.low, arm.high, strict=True)) if len(arm.final) > 1 else (),
+            step=True,
+        )
+        for place, arm in enumerate(arms)
+    ]
+    marks = [] if record is None else [(record.score, f"record {number(record.score, 8)}")]
+    return line_chart(
+        Chart(title="Best against completions", x="completions", y=problem.unit, lines=lines, marks=marks)
+    )

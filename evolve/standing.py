@@ -1,0 +1,65 @@
+"""Where a run stands: its best programs that were confirmed, and what is in quarantine."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from evolve.confirm import best_run, counted
+from evolve.protocols import Store
+from evolve.types import Attempt, Confirmation, Direction, Evaluation, Outcome, StepReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """A program that may be shown as a best, or one in quarantine.
+
+    Attributes:
+        attempt: What made it.
+        confirmation: What its check found; None for the seed program and for programs of other runs, which the search
+            begins with.
+    """
+
+    attempt: Attempt
+    confirmation: Confirmation | None
+
+    @property
+    def runs(self) -> tuple[Evaluation, ...]:
+        """All its runs: those with the run's own seeds, then those with unseen ones."""
+        return self.attempt.evaluations + (() if self.confirmation is None else self.confirmation.evaluations)
+
+    def score(self, direction: Direction) -> float:
+        """Return the score that counts: the worst of its valid runs."""
+        return counted(self.runs, direction)
+
+    def construction(self, direction: Direction) -> Evaluation:
+        """Return the run with its best construction, which was verified again when it was confirmed."""
+        return best_run(self.runs, direction)
+
+
+def bests(store: Store, direction: Direction) -> Sequence[Standing]:
+    """Return the programs that the search began with and those that were confirmed as new bests, best first."""
+    roots = [attempt for attempt in store.attempts_of(0) if attempt.outcome is Outcome.VALID]
+    found = [Standing(attempt=attempt, confirmation=None) for attempt in roots]
+    for confirmation in store.confirmations():
+        if confirmation.confirmed:
+            found.append(Standing(attempt=store.attempt(confirmation.program_id), confirmation=confirmation))
+    return sorted(found, key=lambda standing: direction.rank(standing.score(direction)), reverse=True)
+
+
+def in_quarantine(store: Store) -> Sequence[Standing]:
+    """Return the programs that looked like a new best and failed their check, in the order of their checks."""
+    return [
+        Standing(attempt=store.attempt(confirmation.program_id), confirmation=confirmation)
+        for confirmation in store.confirmations()
+        if not confirmation.confirmed
+    ]
+
+
+def best_curve(reports: Sequence[StepReport], direction: Direction) -> Sequence[tuple[float, int, float]]:
+    """Return each step's end at which the best had risen: active seconds, completions by then, the new best."""
+    curve: list[tuple[float, int, float]] = []
+    made = 0
+    for report in reports:
+        made += report.attempts if report.step else 0
+        if not curve or direction.gain(report.best, curve[-1][2]) > 0:
+            curve.append((report.finished_s, made, report.best))
+    return curve

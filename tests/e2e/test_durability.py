@@ -1,0 +1,227 @@
+"""A run outlives its process, and says what is wrong when its database cannot be used."""
+
+import json
+import random
+import resource
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support import TRIVIAL, program, trivial
+
+from benchmarks.durability import Search
+from database.schema import downgrade
+from database.session import Storage, connect
+
+SMALL = ("budget.steps=1", "rollout.parents=1", "rollout.samples=4")
+
+
+def stopped(done: "subprocess.CompletedProcess[str]", code: int, *parts: str) -> None:
+    """Assert the exit code, and one line on standard error that holds `parts`."""
+    lines = done.stderr.strip().splitlines()
+    assert done.returncode == code, done.stderr
+    assert len(lines) == 1, done.stderr
+    for part in parts:
+        assert part in lines[0]
+
+
+def test_a_run_is_killed_again_and_again_and_loses_nothing(tmp_path):
+    """The benchmark with a few kills: what was evaluated is stored, once and for good, and the best is the rows'."""
+    search = Search(tmp_path, random.Random(5))
+    for _ in range(4):
+        search.kill_once()
+    best, computed = search.end(2)
+
+    figures = search.figures
+    assert (figures.lost, figures.changed, figures.twice, figures.faults, figures.refused) == (0, 0, 0, 0, 0)
+    assert figures.attempts >= 16
+    assert best == computed > 0
+
+
+def test_a_process_killed_before_its_run_began_leaves_a_folder_that_can_be_used(evolve, replies, tmp_path):
+    """The run is in the database and not yet in the folder: the same command begins it anew."""
+    run = tmp_path / "run"
+    words = trivial(replies([program(1), program(2)]), run, *SMALL)
+    assert evolve(*words).returncode == 0
+    for name in ("run.yaml", "run.json"):
+        (run / name).unlink()
+    with sqlite3.connect(run / "evolve.db") as connection:
+        tables = [row[0] for row in connection.execute("select name from sqlite_master where type = 'table'")]
+        for table in set(tables) - {"runs", "alembic_version"}:
+            connection.execute(f"delete from {table}")
+
+    assert evolve(*words).returncode == 0
+    with sqlite3.connect(run / "evolve.db") as connection:
+        assert connection.execute("select count(*) from runs").fetchone() == (1,)
+
+
+def test_what_another_run_has_evaluated_is_not_run_again(evolve, replies, tmp_path):
+    """With `database.reuse`, its evaluations are taken over as they are: no two runs take the same time."""
+    file = replies([program(7), "```python\ndef answer():\n    return 1 / 0\n```", program(5), program(3)])
+    shared = f"database.url=sqlite:///{tmp_path / 'shared.db'}"
+    for name, *words in (("one",), ("two", "database.reuse=true"), ("three",)):
+        done = evolve(*trivial(file, tmp_path / name, shared, *SMALL, *words))
+        assert done.returncode == 0, done.stderr
+
+    def evaluations(run_id: int) -> list[tuple[object, ...]]:
+        query = "select program_id, number, seed, outcome, score, wall_s, cpu_s from evaluations where program_id > 0"
+        with sqlite3.connect(tmp_path / "shared.db") as connection:
+            return connection.execute(f"{query} and run_id = ? order by 1, 2", (run_id,)).fetchall()
+
+    one, two, three = (evaluations(run_id) for run_id in (1, 2, 3))
+    assert one == two
+    assert len(one) >= 4
+    assert [row[:5] for row in one] == [row[:5] for row in three]
+    assert one != three
+
+
+def test_a_changed_verifier_makes_another_problem(evolve, replies, tmp_path):
+    """What was judged by other rules is run again, though the problem has the same name."""
+    file = replies([program(7)])
+    shared = f"database.url=sqlite:///{tmp_path / 'shared.db'}"
+    for name in ("one", "two"):
+        problem = tmp_path / f"problem-{name}"
+        shutil.copytree(TRIVIAL, problem)
+        (problem / "verify.py").write_text(
+            (problem / "verify.py").read_text(encoding="utf-8") + f"# {name}\n", encoding="utf-8"
+        )
+        words = [word for word in trivial(file, tmp_path / name) if not word.startswith("problem.path")]
+        done = evolve(*words, f"problem.path={problem}", shared, "database.reuse=true", *SMALL)
+        assert done.returncode == 0, done.stderr
+
+    with sqlite3.connect(tmp_path / "shared.db") as connection:
+        times = connection.execute("select wall_s from evaluations where program_id > 0 and number = 0").fetchall()
+        assert len(set(times)) == 2  # one of each run, which its siblings share
+
+
+def test_a_full_disk_stops_the_run_and_room_lets_it_go_on(evolve, replies, tmp_path):
+    """A limit on a file's size stands for the disk: one line, exit code 1, and a resume once there is room."""
+    run = tmp_path / "run"
+    words = trivial(replies([program(number) + "x" * 20_000 for number in range(99)]), run, "budget.steps=6")
+    full = subprocess.run(
+        [sys.executable, "-m", "evolve", *words, "rollout.parents=2", "rollout.samples=4"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000)),
+    )
+
+    stopped(full, 1, "evolve.db failed", "check the disk, its space", "resume the run")
+    assert evolve("show", f"run={run}").returncode == 0
+    resumed = evolve("resume", f"run={run}")
+    assert resumed.returncode == 0, resumed.stderr
+    with sqlite3.connect(run / "evolve.db") as connection:
+        assert connection.execute("select count(*) from attempts").fetchone() == (1 + 6 * 8,)
+        assert connection.execute("pragma integrity_check").fetchone() == ("ok",)
+
+
+@pytest.mark.parametrize("size", ["40k", "400k", "600k", "900k"])
+def test_a_full_file_system_stops_the_run_wherever_it_fills(size, evolve, replies, tmp_path):
+    """Before there is a database, in the search or in the report: one line that asks for space, and then it goes on."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", disk], capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip("needs the right to mount a small file system")
+    try:
+        texts = [program(number) + random.Random(number).randbytes(20_000).hex() for number in range(1, 49)]
+        words = trivial(replies(texts), disk / "run", "budget.steps=6", "rollout.parents=2", "rollout.samples=4")
+        full = evolve(*words)
+        lines = full.stderr.strip().splitlines()
+        assert (full.returncode in (1, 2), len(lines)) == (True, 1), full.stderr
+        assert "free some space" in lines[0]
+        subprocess.run(["mount", "-o", "remount,size=50m", disk], check=True)
+        again = evolve(*(["resume", f"run={disk / 'run'}"] if (disk / "run" / "run.yaml").exists() else words))
+        assert again.returncode == 0, again.stderr
+        with sqlite3.connect(disk / "run" / "evolve.db") as connection:
+            assert connection.execute("select count(*) from attempts").fetchone() == (1 + 6 * 8,)
+            assert connection.execute("pragma integrity_check").fetchone() == ("ok",)
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
+
+
+def test_a_database_that_another_program_holds_stops_the_run(evolve, replies, tmp_path):
+    """One line that says to end it."""
+    file = tmp_path / "shared.db"
+    other = sqlite3.connect(file)
+    other.execute("create table busy (id integer)")
+    other.execute("begin exclusive")
+
+    done = evolve(
+        *trivial(replies([program(1)]), tmp_path / "run", *SMALL, f"database.url=sqlite:///{file}?timeout=0.2")
+    )
+
+    stopped(done, 1, "shared.db", "locked", "end that program, then resume the run")
+    other.close()
+
+
+@pytest.fixture(scope="module")
+def pattern(tmp_path_factory) -> Path:
+    """A run of one step."""
+    folder = tmp_path_factory.mktemp("pattern")
+    file = folder / "replies.jsonl"
+    file.write_text("".join(json.dumps({"text": program(number)}) + "\n" for number in (1, 2)), encoding="utf-8")
+    words = trivial(file, folder / "run", *SMALL)
+    subprocess.run([sys.executable, "-m", "evolve", *words], cwd=folder, check=True, capture_output=True)
+    return folder / "run"
+
+
+@pytest.fixture
+def finished(pattern, tmp_path) -> Path:
+    """The folder of a run of one step."""
+    return Path(shutil.copytree(pattern, tmp_path / "run"))
+
+
+def test_a_database_of_a_newer_version_is_left_alone(evolve, finished):
+    """One line with the command that brings the newest program."""
+    with sqlite3.connect(finished / "evolve.db") as connection:
+        connection.execute("update alembic_version set version_num = '9999'")
+
+    for words in (["show"], ["resume", "budget.steps=2"]):
+        done = evolve(words[0], f"run={finished}", *words[1:])
+        stopped(done, 1, "version 9999", "pip install --upgrade thetaevolve")
+
+
+def test_a_run_of_an_older_version_goes_on(evolve, finished):
+    """Its database is brought up to date without being asked, and the next step follows the last."""
+    storage = Storage(connect(f"sqlite:///{finished / 'evolve.db'}", create=False))
+    with storage.migrating() as connection:
+        downgrade(connection, "0001")
+    storage.close()
+
+    resumed = evolve("resume", f"run={finished}", "budget.steps=2")
+
+    assert resumed.returncode == 0, resumed.stderr
+    with sqlite3.connect(finished / "evolve.db") as connection:
+        assert connection.execute("select max(step), count(*) from steps").fetchone() == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("url", "parts"),
+    [
+        ("evolve.db", ["no database URL", "sqlite:///FILE or postgresql+psycopg://"]),
+        ("mysql://host/base", ["'mysql', which is not supported", "sqlite:///FILE or postgresql+psycopg://"]),
+        ("sqlite:////nowhere/at/all.db", ["/nowhere/at", "create it first"]),
+    ],
+)
+def test_a_database_url_that_cannot_be_used_is_refused(url, parts, evolve, replies, tmp_path):
+    """Exit code 2, one line, and no run folder is left."""
+    stopped(evolve(*trivial(replies([program(1)]), tmp_path / "run", *SMALL, f"database.url={url}")), 2, *parts)
+
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_damaged_database_stops_one_run_and_not_the_list(evolve, finished, replies, tmp_path):
+    """The damaged run's line says what to do; another run of the same folder is listed and read."""
+    file = finished / "evolve.db"
+    file.write_bytes(file.read_bytes()[:20_000])
+
+    stopped(evolve("show", f"run={finished}"), 1, "the file is damaged", ".recover")
+    stopped(evolve("resume", f"run={finished}", "budget.steps=2"), 1, "the file is damaged")
+    whole = tmp_path / "whole"
+    assert evolve(*trivial(replies([program(5)]), whole, *SMALL)).returncode == 0
+    assert evolve("show", f"run={whole}").returncode == 0

@@ -1,0 +1,142 @@
+"""`evolve merge`: another run's programs become members, and a resume draws from them."""
+
+import json
+import shutil
+import sqlite3
+
+import pytest
+from support import program, trivial
+
+from evolve.cli import call
+from evolve.run_folder import existing_run_folder
+
+#: One child a step, of the best program of the run.
+CLIMB = ("selection=top_k", "selection.k=1", "rollout.parents=1", "rollout.samples=1")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Two runs: `rich` has the scores 0, 1, 8 and 9, `poor` 0 and 2, and 30 as its third completion."""
+    folder = tmp_path_factory.mktemp("made")
+    for name, answers, steps in (("rich", (1, 8, 9), 3), ("poor", (2, 3, 30), 1)):
+        file = folder / f"{name}.jsonl"
+        file.write_text("".join(json.dumps({"text": program(answer)}) + "\n" for answer in answers), encoding="utf-8")
+        assert call(trivial(file, folder / name, *CLIMB, f"budget.steps={steps}")) == 0
+    return folder
+
+
+@pytest.fixture
+def runs(made, tmp_path):
+    """Copies of the two runs, to be changed."""
+    for name in ("rich", "poor"):
+        shutil.copytree(made / name, tmp_path / name)
+    return tmp_path / "rich", tmp_path / "poor"
+
+
+def shown(capsys, *words):
+    """Return what `evolve show` prints as JSON."""
+    capsys.readouterr()
+    assert call(["show", *words, "format=json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_a_resume_draws_its_parents_from_merged_programs(runs, made, capsys):
+    """The other run's best is the next parent; what both have is left out; a resume counts on from there."""
+    rich, poor = runs
+
+    assert call(["merge", f"from={rich}", f"to={poor}", "programs=5"]) == 0
+    told = capsys.readouterr().out
+    merged = shown(capsys, f"run={poor}")
+    capsys.readouterr()
+    assert call(["resume", f"run={poor}", "budget.steps=3"]) == 0
+    resumed = capsys.readouterr().out
+    child = shown(capsys, f"run={poor}", "program=3")
+    best = shown(capsys, f"run={poor}", "view=lineage")
+
+    assert "3 programs merged, the best with 9.0 as program -1; 1 that the run knows were left out" in told
+    assert [(row["program"], row["parent"], row["score"]) for row in merged["best_programs"]] == [
+        (-1, None, 9.0),
+        (-2, None, 8.0),
+        (1, 0, 2.0),
+        (-3, None, 1.0),
+        (0, None, 0.0),
+    ]
+    assert (merged["merged"], merged["completions"], merged["steps"]) == (3, 1, 2)
+    assert merged["best_programs"][0]["confirmed"] is True
+    assert (child["parent"], child["step"], child["outcome"]) == (-1, 3, "valid")
+    assert "return 9" in child["prompt"][1]["content"]
+    assert [step["program"] for step in best["lineage"]] == [-1, 3]
+    assert "best 30.0" in resumed
+    assert shown(capsys, f"run={poor}", "program=-1")["feedback"] == f"program 3 of the run in {made / 'rich'}"
+
+
+def test_merged_programs_settle_on_all_islands_in_turn(runs, replies, tmp_path, capsys):
+    """Each merge is a step; one that finds nothing new is none; where later bests come from can still be decided."""
+    rich, run = runs[0], tmp_path / "run"
+    words = ("rollout.parents=1", "rollout.samples=1", "budget.steps=1", "selection.islands=2")
+    assert call(trivial(replies([program(40), program(41), program(42), program(60)]), run, *words)) == 0
+
+    assert call(["merge", f"from={rich}", f"to={run}", "programs=2"]) == 0
+    assert call(["merge", f"from={rich}", f"to={run}"]) == 0
+    capsys.readouterr()
+    assert call(["merge", f"from={rich}", f"to={run}"]) == 0
+    told = capsys.readouterr().out
+    with sqlite3.connect(run / "evolve.db") as connection:
+        places = connection.execute(
+            "select program_id, island, step, migrant from memberships where program_id < 0 order by number"
+        ).fetchall()
+    connection.close()
+    steps = shown(capsys, f"run={run}", "view=steps")
+    assert call(["resume", f"run={run}", "budget.steps=4"]) == 0
+    checks = shown(capsys, f"run={run}", "view=confirmations")
+
+    assert places == [(-1, 0, 2, 0), (-2, 1, 2, 0), (-3, 0, 3, 0)]
+    assert told.startswith("nothing was merged")
+    assert [(step["attempts"], step["best"]) for step in steps] == [(1, 0.0), (1, 40.0), (0, 40.0), (0, 40.0)]
+    origins = {row["program"]: row["origin"] for row in checks}
+    assert (origins[1], origins[-1], origins[4]) == ("scratch", "seeded", "seeded")
+
+
+def test_the_best_of_a_poorer_run_raises_nothing(runs, capsys):
+    """What is merged and worse is a member, and the best stays the best."""
+    rich, poor = runs
+
+    assert call(["merge", f"from={poor}", f"to={rich}"]) == 0
+
+    assert [step["best"] for step in shown(capsys, f"run={rich}", "view=steps")] == [0.0, 1.0, 8.0, 9.0, 9.0]
+    assert [row["score"] for row in shown(capsys, f"run={rich}", "view=best")] == [9.0, 8.0, 2.0, 1.0, 0.0]
+
+
+def test_merges_that_make_no_sense_are_refused(runs, tmp_path, capsys):
+    """One line each: the run itself, no number, no run, a run that goes on, a rule without parents, another problem."""
+    rich, poor = runs
+
+    def refusal(*words):
+        capsys.readouterr()
+        assert call(["merge", *words]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        return line
+
+    def change(old, new):
+        text = (poor / "run.yaml").read_text(encoding="utf-8")
+        assert old in text
+        (poor / "run.yaml").write_text(text.replace(old, new), encoding="utf-8")
+
+    assert "name two runs" in refusal(f"from={poor}", f"to={poor}")
+    assert "at least 1" in refusal(f"from={rich}", f"to={poor}", "programs=0")
+    assert "holds no run" in refusal(f"from={tmp_path}", f"to={poor}")
+    with existing_run_folder(poor):
+        assert "another process works on" in refusal(f"from={rich}", f"to={poor}")
+    change("  kind: top_k\n  k: 1\n", "  kind: best_of_n\n")
+    assert "best_of_n" in refusal(f"from={rich}", f"to={poor}")
+    with sqlite3.connect(poor / "evolve.db") as connection:
+        connection.execute("update runs set fingerprint = 'of other files'")
+    connection.close()
+    assert "different files of one: trivial in" in refusal(f"from={poor}", f"to={rich}")
+
+
+@pytest.mark.parametrize("words", [["from=a"], ["to=a"], ["from=a", "to=b", "all=yes"]])
+def test_merge_names_its_words(words, capsys):
+    """A missing or unknown word is named."""
+    assert call(["merge", *words]) == 2
+    assert "missing" in (err := capsys.readouterr().err) or "must be one of from, to, programs" in err

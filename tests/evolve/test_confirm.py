@@ -1,0 +1,295 @@
+"""What looks like a new best is checked before it is shown as one."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from attempts import attempt, new_run
+from support import TRIVIAL
+
+from database import open_database
+from evolve.confirm import Check, Confirmer, origin_of, unseen_seeds
+from evolve.evaluate import Evaluator
+from evolve.recall import is_recall, spells_out
+from evolve.standing import bests, in_quarantine
+from evolve.types import Direction, Evaluation, Origin, Outcome, Record
+from problems import load_problem
+from sandbox import Tier, open_sandbox
+
+PROBLEM = load_problem("trivial", TRIVIAL)
+SEED = 10
+
+
+class Heard:
+    """An observer that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.confirmations = []
+
+    def attempted(self, attempt):
+        """Nothing."""
+
+    def confirmed(self, attempt, confirmation):
+        """Keep it."""
+        self.confirmations.append((attempt.id, confirmation.confirmed))
+
+    def stepped(self, report):
+        """Nothing."""
+
+
+@pytest.fixture(scope="module")
+def evaluator():
+    """A real sandbox and two verifiers."""
+    with open_sandbox(require=Tier.NONE) as sandbox, Evaluator(PROBLEM, sandbox, workers=2) as running:
+        yield running
+
+
+@pytest.fixture
+def store(tmp_path: Path):
+    """A run in a real database, whose seed program has score 1."""
+    with open_database(f"sqlite:///{tmp_path / 'evolve.db'}") as database:
+        yield new_run(database, str(tmp_path))
+
+
+@pytest.fixture
+def check(evaluator, store):
+    """Evaluate programs as a run does, twice, and confirm them; return the confirmer and what was heard."""
+    made = []
+
+    def settle(bodies: dict[int, str], *, best: float = 1.0, seeded: bool = False, begin: bool = False):
+        heard = Heard()
+        confirmer = Confirmer(PROBLEM, evaluator, store, heard, Check(seed=SEED, seeded=seeded, best=best))
+        made.append(confirmer)
+        attempts = [child(number, body, evaluator) for number, body in bodies.items()]
+        for one in attempts:
+            store.insert_attempt(one)
+            if begin:
+                confirmer.begin(one)
+        confirmer.settle(attempts)
+        return confirmer, heard
+
+    yield settle
+    for confirmer in made:
+        confirmer.close()
+
+
+def child(number: int, body: str, evaluator):
+    """Return the attempt that a loop stores of a program that is run twice."""
+    source = f"import random\ndef answer():\n    return {body}\n"
+    runs = tuple(evaluator.evaluate(source, seed=seed) for seed in (SEED, SEED + 1))
+    assert all(run.outcome is Outcome.VALID for run in runs)
+    score = min(run.score for run in runs)
+    return attempt(
+        number, outcome=Outcome.VALID, identity=body, source=source, evaluations=runs, score=score, reward=score
+    )
+
+
+#: Wrong in every run but those with the seeds that each program is run with.
+ONE_SEED = f"900 if random.random() in {{random.Random(s).random() for s in ({SEED}, {SEED + 1})}} else -1"
+LUCKY = f"[5, 900][random.random() in {{random.Random(s).random() for s in ({SEED}, {SEED + 1})}}]"
+
+
+def test_what_is_reproducible_is_confirmed(check, store):
+    """Two runs with seeds that no other program sees agree, so the program is the best, found from scratch."""
+    confirmer, heard = check({4: "7"})
+
+    (confirmation,) = store.confirmations()
+    assert (confirmation.program_id, confirmation.confirmed, confirmation.reason) == (4, True, "")
+    assert confirmation.origin is Origin.SCRATCH
+    assert [run.seed for run in confirmation.evaluations] == list(unseen_seeds(SEED, 4)) == [18, 19]
+    assert [run.score for run in confirmation.evaluations] == [7.0, 7.0]
+    assert confirmer.best == 7.0
+    assert heard.confirmations == [(4, True)]
+    assert [standing.attempt.id for standing in bests(store, Direction.MAX)] == [4, 0]
+
+
+def test_a_program_that_only_works_with_the_seeds_of_the_run_is_in_quarantine(check, store):
+    """It is no best, the reason names the unseen seed and what the verifier said, and its score is not lost."""
+    confirmer, heard = check({4: ONE_SEED})
+
+    (standing,) = in_quarantine(store)
+    assert standing.confirmation.reason.startswith("with the unseen seed 18 it ended as invalid: not an int")
+    assert standing.construction(Direction.MAX).score == 900.0
+    assert confirmer.best == 1.0
+    assert confirmer.in_quarantine(4)
+    assert heard.confirmations == [(4, False)]
+    assert [one.attempt.id for one in bests(store, Direction.MAX)] == [0]
+
+
+def test_luck_is_no_best(check, store):
+    """A program that beats the best only with the run's own seeds is in quarantine with the score it really has."""
+    confirmer, _ = check({4: LUCKY}, best=6.0)
+
+    assert store.confirmations()[0].reason == "with unseen seeds it reaches 5.0, no better than 6.0 before it"
+    assert confirmer.best == 6.0
+
+
+def test_the_worst_of_all_runs_counts(check, store):
+    """Where unseen seeds give less but still beat the best, that is the score."""
+    confirmer, _ = check({4: LUCKY}, best=2.0)
+
+    assert confirmer.best == 5.0
+    assert bests(store, Direction.MAX)[0].score(Direction.MAX) == 5.0
+    assert bests(store, Direction.MAX)[0].construction(Direction.MAX).score == 900.0
+
+
+def test_the_next_best_takes_the_place_of_what_failed(check, store):
+    """Candidates are checked best first until one is confirmed; those behind it cost nothing."""
+    confirmer, heard = check({4: "7", 5: ONE_SEED, 6: "8", 7: "6"})
+
+    assert heard.confirmations == [(5, False), (6, True)]
+    assert confirmer.best == 8.0
+
+
+def test_a_twin_of_what_failed_is_not_run_again(check, store):
+    """Two samples that are one program share the finding."""
+    check({4: ONE_SEED, 5: ONE_SEED})
+
+    four, five = store.confirmations()
+    assert (four.program_id, five.program_id) == (4, 5)
+    assert four.evaluations == five.evaluations
+
+
+def test_what_does_not_beat_the_best_is_not_checked(check, store):
+    """An equal score is no new best."""
+    confirmer, heard = check({4: "7"}, best=7.0)
+
+    assert not store.confirmations()
+    assert not heard.confirmations
+    assert confirmer.best == 7.0
+
+
+def test_a_confirmation_that_is_stored_is_not_made_again(check, store):
+    """After a kill between the check and the step's end the resumed run uses what was found."""
+    check({4: "7", 5: ONE_SEED})
+    before = store.confirmations()
+
+    confirmer, heard = check({4: "7", 5: ONE_SEED})
+
+    assert confirmer.best == 7.0
+    assert confirmer.in_quarantine(5)
+    assert store.confirmations() == before
+    assert not heard.confirmations
+
+
+def test_runs_that_were_begun_early_are_used(check, store):
+    """Starting the runs while the step goes on changes nothing in what is found."""
+    check({4: "7", 5: ONE_SEED}, begin=True)
+
+    assert [(one.program_id, one.confirmed) for one in store.confirmations()] == [(5, False), (4, True)]
+
+
+def test_a_construction_that_is_judged_differently_later_is_in_quarantine(store, tmp_path):
+    """A verifier that gives a fresh process another score is no proof of anything."""
+    folder = tmp_path / "moody"
+    folder.mkdir()
+    for name in ("problem.yaml", "seed.py"):
+        (folder / name).write_text((TRIVIAL / name).read_text(), encoding="utf-8")
+    (folder / "verify.py").write_text(
+        "from pathlib import Path\nfrom evolve.types import Verdict\n\n\n"
+        "def verify(construction):\n"
+        f"    calls = Path({str(tmp_path / 'calls')!r})\n"
+        "    calls.write_text((calls.read_text() if calls.exists() else '') + '.')\n"
+        "    score = 9.0 if len(calls.read_text()) <= 4 else 8.0\n"
+        "    return Verdict(valid=True, score=score, exact=str(score), construction=construction)\n",
+        encoding="utf-8",
+    )
+    problem = load_problem("trivial", folder)
+    with open_sandbox(require=Tier.NONE) as sandbox, Evaluator(problem, sandbox, workers=1) as evaluator:
+        confirmer = Confirmer(problem, evaluator, store, Heard(), Check(seed=SEED, seeded=False, best=1.0))
+        one = child(4, "7", evaluator)
+        store.insert_attempt(one)
+        confirmer.settle([one])
+        confirmer.close()
+
+    words = "verified again in a fresh process its construction is no longer 9.0 but 8.0, exactly 8.0"
+    assert store.confirmations()[0].reason == words
+
+
+def test_a_run_that_took_in_other_programs_finds_seeded_bests(check, store):
+    """Its bests are never said to be found from scratch."""
+    check({4: "7"}, seeded=True)
+
+    assert store.confirmations()[0].origin is Origin.SEEDED
+
+
+HEIGHTS = [((37 * k) % 101) / 101 for k in range(60)]
+
+
+@pytest.mark.parametrize(
+    ("source", "construction", "recalled"),
+    [
+        (f"a = {HEIGHTS}", HEIGHTS, True),
+        (f"a = {HEIGHTS[:31]}; b = a + a[::-1]", HEIGHTS, True),
+        (f"a = {HEIGHTS[:20]}", HEIGHTS, False),
+        ("a = '" + " ".join(map(repr, HEIGHTS)) + "'.split()", HEIGHTS, True),
+        ("\n".join(f"a.append([{x!r}])" for x in HEIGHTS), [[x] for x in HEIGHTS], True),
+        ("\n".join(f"a.append([-{x!r}])" for x in HEIGHTS), [[-x] for x in HEIGHTS], True),
+        (f"a = {[7 * x for x in HEIGHTS]}; scale = 1 / 7", HEIGHTS, True),  # by the length of its list
+        ("a = [((37 * k) % 101) / 101 for k in range(60)]", HEIGHTS, False),
+        (f"a = {[[k % 3, k % 2] for k in range(40)]}", [[k % 3, k % 2] for k in range(80)], True),
+        ("a = [0, 1, 3, 7]", [0, 1, 3, 7], False),
+        ("a = " + repr(["+-" * 8 + "+" * k for k in range(12)]), ["+-" * 8 + "+" * k for k in range(12)], True),
+        ("x = [0.1, 0.2, 0.3]; y = 1e-9", [[0.5, 0.25, 0.1]] * 26, False),
+    ],
+)
+def test_a_program_that_spells_out_its_construction_is_recognised(source, construction, recalled):
+    """Half of the values as literals, in lists, strings or one by one, or one list half as long; not a computation."""
+    assert spells_out(source, construction) is recalled
+
+
+def test_a_records_score_with_very_many_literals_is_recall():
+    """151 numbers beside a record's score; 150 are not enough, nor is a score that differs in the eighth digit."""
+    record = Record(score=2.0, holder="", date="", source="", exactly_valid=True)
+    problem = replace(PROBLEM, records=(record,))
+    run = Evaluation(outcome=Outcome.VALID, seed=0, score=2.0 + 1e-9, exact="2", construction="2")
+
+    def source(count):
+        return "\n".join(f"x{k} = {k + 0.5}" for k in range(count))
+
+    assert is_recall(problem, source(151), run)
+    assert not is_recall(problem, source(150), run)
+    assert not is_recall(problem, source(151), replace(run, score=2.0 + 1e-8))
+    assert origin_of(problem, source(151), run, seeded=False) is Origin.RECALL
+
+
+def test_what_the_problems_own_seed_spells_out_is_not_recalled():
+    """A search that begins with a literal construction has seeded bests, whatever the child keeps of it."""
+    problem = replace(PROBLEM, seed_source=f"a = {HEIGHTS}")
+    run = Evaluation(outcome=Outcome.VALID, seed=0, score=2.0, exact="2", construction=json.dumps(HEIGHTS))
+
+    assert origin_of(problem, f"a = {HEIGHTS}; b = 1", run, seeded=False) is Origin.SEEDED
+    assert origin_of(PROBLEM, f"a = {HEIGHTS}; b = 1", run, seeded=True) is Origin.RECALL
+
+
+def test_a_fresh_verifier_has_judged_nothing_before(tmp_path):
+    """A verifier that counts its judgements begins at 1 again; one that is not asked to be fresh goes on counting."""
+    for name in ("problem.yaml", "seed.py"):
+        (tmp_path / name).write_text((TRIVIAL / name).read_text(), encoding="utf-8")
+    (tmp_path / "verify.py").write_text(
+        "from evolve.types import Verdict\n\nCALLS = []\n\n\n"
+        "def verify(construction):\n"
+        "    CALLS.append(construction)\n"
+        "    return Verdict(valid=True, score=float(len(CALLS)), construction=construction)\n",
+        encoding="utf-8",
+    )
+    problem, source = load_problem("trivial", tmp_path), "def answer():\n    return 1\n"
+    with open_sandbox(require=Tier.NONE) as sandbox, Evaluator(problem, sandbox, workers=1) as evaluator:
+        scores = [evaluator.evaluate(source, seed=0, afresh=afresh).score for afresh in (False, False, True, False)]
+        scores.append(evaluator.verify("1").score)
+
+    assert scores == [1.0, 2.0, 1.0, 2.0, 1.0]
+
+
+def test_many_confirmations_at_once_do_not_starve_evaluations(evaluator):
+    """Fresh verifiers are handed back: eight threads that all ask for one get their verdicts."""
+    with ThreadPoolExecutor(8) as pool:
+        runs = list(
+            pool.map(lambda n: evaluator.evaluate(f"def answer(): return {n}", seed=0, afresh=n % 2 == 0), range(12))
+        )
+
+    assert [run.score for run in runs] == [float(n) for n in range(12)]
+    assert evaluator.verify("41").score == 41.0
+    assert not evaluator.verify('"x"').valid
