@@ -27,7 +27,7 @@ demo: setup
 
 test: setup
 	@echo "== test: the whole suite, a run with a real small model included"
-	$(RUN) -m pytest
+	$(RUN) -m pytest $(PYTEST_OPTIONS)
 
 check: setup
 	@echo "== check: format, lint, types, import rules"

@@ -1,74 +1,115 @@
-"""How fast the store is, and whether it stays so as a run grows.
+"""How fast the program database is, and whether it stays so as a run grows; ours beside those of two other systems.
 
     python -m benchmarks.database [--sizes 1000 10000 100000] [--url sqlite:///FILE]
+                                  [--peers PYTHON] [--peer-sizes 1000 10000]
 
-Grows one run in steps of 512 attempts to each size and measures there, in milliseconds: storing one attempt (mean and
-99th percentile of a step), ending a step, a look for a known program and for a parent's last failure, reading a step's
-attempts, the members, and opening the database anew up to the point where a search could go on. Texts are as long as
-a small model's: prompts of 6 kB that 16 attempts share, replies of 2 kB, programs of 1.5 kB, two in three valid.
+Grows one run to each size in steps of 512 children of 32 parents, as the loop does: parents and inspirations are drawn
+and read, children are inserted one by one by 8 threads, each durable before its thread goes on, and the step is ended
+by selection and store. Texts are as long as a small model's: prompts of 6 kB that 16 children share, replies of 2 kB,
+programs of 1.5 kB; two in three children are valid. At each size it measures, as the median of three steps:
+
+    draw       draw 32 parents with 4 inspirations each and read their programs
+    insert     insert 512 children, one by one
+    bulk       insert 512 children in one transaction
+    finish     let the children into the population, and store the end of the step
+    program    draw, insert and finish together, for each of the 512 programs
+    cpu        the processor's part of that, which other work on the machine stretches less
+    known      find out whether a program is known, for each of 32 programs that are and 32 that are not
+    list       what `evolve show run=DIR` reads
+    resume     in a process of its own: open the database and restore the population; with its peak memory
+
+With --peers, an interpreter that has openevolve 0.4.0 or shinka-evolve 0.0.7 measures these in the same way, with
+programs as long as ours; see benchmarks/peer_databases.py.
 """
 
 import argparse
+import functools
+import json
 import random
+import resource
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from database import RunStore, open_database
 from database.codec import pack_text
+from evolve.loop import as_member
+from evolve.selection import MapElites, MapElitesSettings
 from evolve.types import (
     Attempt,
     Completion,
+    Direction,
     Draw,
     Evaluation,
     FinishReason,
-    Member,
-    Membership,
     Message,
     Outcome,
     StepReport,
 )
 
-STEP = 512
-SAMPLES = 16
+PARENTS, SAMPLES, INSPIRATIONS, THREADS = 32, 16, 4, 8
+STEP = PARENTS * SAMPLES
 FOLDER = "/benchmark"
 WORDS = ("for", "range(n):", "radius", "=", "min(gap,", "best[i])", "return", "centre", ">", "0.5", "*", "np.sqrt(x)")
+HEADS = ("draw", "insert", "bulk", "finish", "program", "cpu", "known", "list", "resume")
 
 
 class Model:
-    """Makes attempts without a model: random words, as long as a small model's replies."""
+    """Makes attempts without a model: random words, as long as a small model's replies.
+
+    Attributes:
+        packed_bytes: Of the compressed texts so far, each distinct text once.
+    """
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
         self._text = " ".join(self._random.choices(WORDS, k=50_000))
-        self._prompt = ""
         self.packed_bytes = 0
 
-    def attempt(self, number: int, step: int, parents: Sequence[int]) -> Attempt:
-        """Return attempt `number`; two in three are valid, one in six crashed, one in six held no code."""
-        if number % SAMPLES == 0:
-            self._prompt = self._words(6000)
-            self.packed_bytes += len(pack_text(self._prompt))
+    def step(self, number: int, draws: Sequence[Draw]) -> list[Attempt]:
+        """Return the attempts of a step, the group of each draw in turn."""
+        attempts = []
+        for group, draw in enumerate(draws):
+            prompt = (Message(role="user", content=self._words(6000)),)
+            self.packed_bytes += len(pack_text(prompt[0].content))
+            for sample in range(SAMPLES):
+                id_ = 1 + (number - 1) * STEP + group * SAMPLES + sample
+                attempts.append(self.attempt(id_, number, draw, prompt))
+        return attempts
+
+    def attempt(self, number: int, step: int, draw: Draw, prompt: tuple[Message, ...] = ()) -> Attempt:
+        """Return an attempt; two in three are valid, one in six crashed, one in six held no code."""
         reply, source = self._words(2000), f"# {number}\n{self._words(1500)}"
         outcome = self._random.choice((Outcome.VALID,) * 4 + (Outcome.CRASHED, Outcome.NO_CODE))
-        score = self._random.random() if outcome is Outcome.VALID else None
+        if number == 0:
+            outcome = Outcome.VALID
+        score = self._random.gauss(step / 100, 1.0) if outcome is Outcome.VALID else None
         has_program = outcome is not Outcome.NO_CODE
-        evaluation = Evaluation(outcome=outcome, seed=1, score=score, construction="[1]" if score else None)
+        construction = None if score is None else "[1]"
+        evaluation = Evaluation(outcome=outcome, seed=1, score=score, construction=construction)
         self.packed_bytes += len(pack_text(reply)) + (len(pack_text(source)) if has_program else 0)
         return Attempt(
             id=number,
             step=step,
-            draw=Draw(island=number % 4, parent_id=self._random.choice(parents), inspiration_ids=(0, 0)),
-            prompt=(Message(role="user", content=self._prompt),),
+            draw=draw,
+            prompt=prompt,
             completion=Completion(
-                group=0, sample=number, text=reply, tokens=600, prompt_tokens=1800, finish_reason=FinishReason.STOP
+                group=(number - 1) % STEP // SAMPLES,
+                sample=(number - 1) % SAMPLES,
+                text=reply,
+                tokens=600,
+                prompt_tokens=1800,
+                finish_reason=FinishReason.STOP,
             ),
             outcome=outcome,
             feedback="ZeroDivisionError: division by zero" if outcome is Outcome.CRASHED else "",
             reward=score or 0.0,
-            identity=f"{number:064x}" if has_program else None,
+            identity=identity(number) if has_program else None,
             source=source if has_program else None,
             evaluations=(evaluation,) if has_program else (),
             score=score,
@@ -81,39 +122,58 @@ class Model:
 
 
 class Growth:
-    """A run that grows, and the times of its last step."""
+    """A run that grows, and the milliseconds of its last step: of its parts, and of the processor for all of them."""
 
-    def __init__(self, run: RunStore, model: Model) -> None:
+    def __init__(self, run: RunStore, model: Model, pool: ThreadPoolExecutor) -> None:
         self._run = run
+        self._program = functools.lru_cache(maxsize=4096)(run.program)  # as the loop does
         self._model = model
-        self._step = 0
-        self._valid = [0]
+        self._pool = pool
+        self._selection = population()
+        self._step = -1
         self.size = 0
-        self.insert_ms: list[float] = []
-        self.finish_ms = 0.0
+        self.times: dict[str, float] = {}
+        self.cpu_ms = 0.0
 
-    def seed(self) -> None:
+    def begin(self) -> None:
         """Store the seed program."""
-        attempt = self._model.attempt(0, 0, [0])
-        while attempt.outcome is not Outcome.VALID:
-            attempt = self._model.attempt(0, 0, [0])
-        self._run.insert_attempt(attempt)
-        self._finish([0])
+        seed = self._model.attempt(0, 0, Draw(island=0, parent_id=0))
+        self._run.insert_attempt(seed)
+        self._finish([seed])
 
-    def grow(self) -> None:
+    def grow(self, *, bulk: bool = False) -> None:
         """Make one step."""
-        self._step += 1
-        attempts = [self._model.attempt(self.size + 1 + k, self._step, self._valid[-5000:]) for k in range(STEP)]
-        self.insert_ms = [elapsed_ms(lambda: self._run.insert_attempt(attempt)) for attempt in attempts]  # noqa: B023
-        born = [attempt.id for attempt in attempts if attempt.outcome is Outcome.VALID]
-        self.finish_ms = elapsed_ms(lambda: self._finish(born))
-        self._valid += born
+        self.times = {}
+        processor_s = time.process_time()
+        with timed(self.times, "draw"):
+            draws = [
+                self._selection.draw(group, inspirations=INSPIRATIONS, seed=f"{self._step + 1}:{group}")
+                for group in range(PARENTS)
+            ]
+            for draw in draws:
+                for program in (draw.parent_id, *draw.inspiration_ids):
+                    self._program(program)
+        processor_s -= time.process_time()
+        attempts = self._model.step(self._step + 1, draws)
+        processor_s += time.process_time()
+        if bulk:
+            with timed(self.times, "bulk"):
+                self._run.insert_attempts(attempts)
+        else:
+            with timed(self.times, "insert"):
+                list(self._pool.map(self._run.insert_attempt, attempts))
+        with timed(self.times, "finish"):
+            self._finish(attempts)
+        self.cpu_ms = (time.process_time() - processor_s) * 1e3
         self.size += STEP
 
-    def _finish(self, born: Sequence[int]) -> None:
+    def _finish(self, attempts: Sequence[Attempt]) -> None:
+        self._step += 1
+        born = [(as_member(attempt), attempt.draw.island) for attempt in attempts if attempt.source is not None]
+        settled = self._selection.finish_step(self._step, born)
         report = StepReport(
             step=self._step,
-            attempts=STEP,
+            attempts=len(attempts),
             outcomes={Outcome.VALID: len(born)},
             best=1.0,
             improved=0,
@@ -125,8 +185,30 @@ class Growth:
             stragglers=0,
             finished_s=0.0,
         )
-        places = [Membership(program_id=id_, island=id_ % 4, step=self._step, migrant=False) for id_ in born]
-        self._run.finish_step(report, places)
+        self._run.finish_step(report, settled.memberships, settled.cells)
+
+
+class timed:  # noqa: N801 - reads as a statement
+    """Adds the milliseconds of its block to `times`."""
+
+    def __init__(self, times: dict[str, float], name: str) -> None:
+        self._times, self._name = times, name
+
+    def __enter__(self) -> None:
+        self._start = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self._times[self._name] = self._times.get(self._name, 0.0) + (time.perf_counter() - self._start) * 1e3
+
+
+def population() -> MapElites:
+    """Return an empty population with the default rules."""
+    return MapElites(MapElitesSettings(), Direction.MAX)
+
+
+def identity(number: int) -> str:
+    """Return what stands for the hash of a program's syntax tree."""
+    return f"{number * 0x9E3779B97F4A7C15 % 2**64:064x}"
 
 
 def elapsed_ms(call: Callable[[], object]) -> float:
@@ -136,61 +218,122 @@ def elapsed_ms(call: Callable[[], object]) -> float:
     return (time.perf_counter() - start) * 1e3
 
 
-def resume(url: str) -> Sequence[Member]:
-    """Open the database and read what a search needs to go on."""
+def peak_mib() -> float:
+    """Return the most memory that this process has had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def resume(url: str) -> None:
+    """Open the database, restore the population and print seconds and MiB as JSON: a process of its own does this."""
+    start = time.perf_counter()
     with open_database(url) as database:
         run = database.find_run(FOLDER)
         if run is None:
             raise LookupError(FOLDER)
-        run.memberships(), run.reports(), run.token_totals(), run.outcome_counts()
-        run.attempts_of(len(run.reports())), run.unsettled(before_step=len(run.reports()))
-        return run.members()
+        opened = time.perf_counter()
+        members, memberships, reports = run.members(), run.memberships(), run.reports()
+        run.token_totals(), run.outcome_counts()
+        run.attempts_of(len(reports)), run.unsettled(before_step=len(reports))
+        read = time.perf_counter()
+        selection = population()
+        selection.restore(members, memberships, steps=len(reports) - 1)
+        selection.draw(0, inspirations=INSPIRATIONS, seed="")
+    end = time.perf_counter()
+    parts = {"open_s": opened - start, "read_s": read - opened, "restore_s": end - read}
+    print(json.dumps({"resume_s": end - start, "peak_mib": peak_mib(), **parts}))
 
 
-def measure(run: RunStore, growth: Growth, url: str) -> list[float]:
-    """Return a row of the table, after its size."""
-    numbers = random.Random(1).choices(range(1, growth.size), k=300)
+def list_run(run: RunStore) -> None:
+    """Read what `evolve show` shows of a run."""
+    run.best_programs(10, Direction.MAX), run.outcome_counts(), run.token_totals(), run.reports()
+    run.best_curve(Direction.MAX), run.best_construction(Direction.MAX)
+
+
+def measure(run: RunStore, growth: Growth, url: str) -> dict[str, float]:
+    """Return the figures at the present size; they take four more steps."""
+    steps: list[dict[str, float]] = []
+    cpu_ms = []
+    for _ in range(3):
+        growth.grow()
+        steps.append(growth.times)
+        cpu_ms.append(growth.cpu_ms)
+    figures = {head: statistics.median(times[head] for times in steps) for head in ("draw", "insert", "finish")}
+    figures["program"] = statistics.median(sum(times.values()) for times in steps) / STEP
+    figures["cpu"] = statistics.median(cpu_ms) / STEP
+    growth.grow(bulk=True)
+    figures["bulk"] = growth.times["bulk"]
+    numbers = random.Random(1).choices(range(1, growth.size), k=32)
+    asked = [identity(number) for number in (*numbers, *(-number for number in numbers))]
     step = growth.size // STEP + 1
-    known = [elapsed_ms(lambda: run.known(f"{n:064x}", before_step=step)) for n in numbers]  # noqa: B023
-    failed = [elapsed_ms(lambda: run.last_failure(n, before_step=step)) for n in numbers]  # noqa: B023
-    inserts = sorted(growth.insert_ms)
-    return [
-        statistics.fmean(inserts),
-        inserts[int(0.99 * len(inserts))],
-        growth.finish_ms,
-        statistics.fmean(known),
-        statistics.fmean(failed),
-        elapsed_ms(lambda: run.attempts_of(step - 1)),
-        elapsed_ms(run.members),
-        elapsed_ms(lambda: resume(url)),
-    ]
+    known = [elapsed_ms(lambda: run.known(each, before_step=step)) for each in asked]  # noqa: B023
+    figures["known"] = statistics.fmean(known)
+    figures["list"] = elapsed_ms(lambda: list_run(run))
+    words = [sys.executable, "-m", "benchmarks.database", "--resume", url]
+    resumed = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+    figures["resume"] = resumed.pop("resume_s") * 1e3
+    return figures | resumed
+
+
+def ours(sizes: Sequence[int], url: str | None) -> None:
+    """Print the table of this system."""
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(THREADS) as pool:
+        path = Path(folder) / "evolve.db"
+        where = url or f"sqlite:///{path}"
+        print("programs " + " ".join(f"{head:>9}" for head in HEADS) + "  (ms)   resume  MiB: resume, growing")
+        with open_database(where) as database:
+            run = database.create_run(problem="p", model="m", folder=FOLDER, seed=1, config="", started_at=0.0)
+            model = Model(1)
+            growth = Growth(run, model, pool)
+            growth.begin()
+            for size in sorted(sizes):
+                while growth.size < size:
+                    growth.grow(bulk=True)
+                at, figures = growth.size, measure(run, growth, where)
+                row = " ".join(f"{figures[head]:9.3f}" for head in HEADS)
+                parts = "+".join(f"{figures[part]:.1f}" for part in ("open_s", "read_s", "restore_s"))
+                print(f"{at:8} {row}  {parts} s  {figures['peak_mib']:.0f}, {peak_mib():.0f}", flush=True)
+        if url is None:
+            beside = (path.stat().st_size - model.packed_bytes) / growth.size
+            print(
+                f"file: {beside:.0f} bytes a program beside {model.packed_bytes / growth.size:.0f} of compressed text"
+            )
+
+
+def peers(python: str, sizes: Sequence[int]) -> None:
+    """Print the tables of other systems, or why there is none."""
+    script = Path(__file__).with_name("peer_databases.py")
+    for name in ("openevolve", "shinka"):
+        words = [python, str(script), name, *map(str, sizes)]
+        print(f"\n{name}:", flush=True)
+        for line in _lines(words):
+            print(line, flush=True)
+
+
+def _lines(words: Sequence[str]) -> Iterator[str]:
+    try:
+        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+            if process.stdout is not None:
+                yield from (line.rstrip() for line in process.stdout)
+    except OSError as error:
+        yield f"skipped: cannot run {words[0]}: {error.strerror}"
 
 
 def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description="How fast the store is as a run grows.")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 10_000, 100_000])
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description="How fast the program database is as a run grows.")
+    parser.add_argument("--sizes", type=int, nargs="*", default=[1000, 10_000, 100_000])
     parser.add_argument("--url", help="a fresh database; a temporary SQLite file if not given")
+    parser.add_argument("--peers", help="an interpreter that has the other systems")
+    parser.add_argument("--peer-sizes", type=int, nargs="+", default=[1000, 10_000])
+    parser.add_argument("--resume", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "evolve.db"
-        url = arguments.url or f"sqlite:///{path}"
-        heads = ["insert", "p99", "finish", "known", "failure", "attempts_of", "members", "resume"]
-        print("attempts " + " ".join(f"{head:>11}" for head in heads) + "   (ms)")
-        with open_database(url) as database:
-            run = database.create_run(problem="p", model="m", folder=FOLDER, seed=1, config="", started_at=0.0)
-            model = Model(1)
-            growth = Growth(run, model)
-            growth.seed()
-            for size in sorted(arguments.sizes):
-                while growth.size < size:
-                    growth.grow()
-                print(f"{growth.size:8} " + " ".join(f"{ms:11.3f}" for ms in measure(run, growth, url)), flush=True)
-        if arguments.url is None:
-            file_bytes, packed = path.stat().st_size, model.packed_bytes
-            print(
-                f"file: {file_bytes / growth.size:.0f} bytes per attempt, of which {packed / growth.size:.0f} are text"
-            )
+    if arguments.resume:
+        resume(arguments.resume)
+        return
+    if arguments.sizes:
+        ours(arguments.sizes, arguments.url)
+    if arguments.peers:
+        peers(arguments.peers, arguments.peer_sizes)
 
 
 if __name__ == "__main__":

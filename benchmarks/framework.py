@@ -68,7 +68,8 @@ def fill(store: RunStore, selection: Selection, size: int, rng: random.Random) -
             finished_s=0.0,
         )
         born = [(as_member(attempt), attempt.draw.island) for attempt in attempts]
-        store.finish_step(report, selection.finish_step(step, born))
+        settled = selection.finish_step(step, born)
+        store.finish_step(report, settled.memberships, settled.cells)
     return steps
 
 
@@ -122,7 +123,7 @@ def measure(size: int, folder: Path) -> dict[str, float]:
     clocks = compose.Clocks(monotonic=time.monotonic, wall=time.time)
     with (
         new_run_folder(folder / "run") as run_folder,
-        compose.open_workshop(problem, require="none", workers=2) as workshop,
+        compose.open_workshop(problem, require="none", crew=compose.Crew(workers=2, beside=2)) as workshop,
         compose.open_run_database(config, run_folder) as database,
     ):
         outside = Outside(clocks=clocks, console=Console(file=io.StringIO()))

@@ -1,0 +1,235 @@
+"""What pages are made of: texts, charts, the folded tree, arms, what a run remembers."""
+
+import json
+import re
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks.dashboard import made_up_run
+from database.dashboard import Sprout
+from evolve.dashboard.arms import compare, group_by_arm
+from evolve.dashboard.bests import run_best
+from evolve.dashboard.catalog import Catalog
+from evolve.dashboard.charts import Chart, Line, Stack, line_chart, stack_chart
+from evolve.dashboard.html_report import fenced, plain_markdown
+from evolve.dashboard.run_page import run_page
+from evolve.dashboard.texts import LINE_CHARS, TEXT_CHARS, printable, shown
+from evolve.dashboard.tree import Tree, score_map
+from evolve.errors import ConfigError, NotFoundError
+from evolve.types import Confirmation, Direction, Origin
+
+
+@given(st.text())
+def test_a_printable_text_obeys_nobody(text):
+    """Whatever a model writes, what is shown holds no character that a page or a terminal acts on, and is Unicode."""
+    spelled = printable(text)
+
+    assert all(character.isprintable() or character in "\n\t" or character.isspace() for character in spelled)
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", spelled)
+    spelled.encode("utf-8")
+
+
+@given(st.lists(st.text(max_size=3), max_size=5), st.integers(0, 3 * LINE_CHARS))
+def test_what_is_cut_is_counted(lines, length):
+    """Every character is shown or counted as left out, and no line is longer than a page can bear."""
+    text = "\n".join([*lines, "x" * length])
+    cut = shown(text)
+
+    assert cut.left_out == max(length - LINE_CHARS, 0)
+    assert max(map(len, cut.text.split("\n")), default=0) <= LINE_CHARS + 40
+
+
+def test_a_long_text_ends_early():
+    """A text of many lines is cut between two of them."""
+    cut = shown("0123456789\n" * 100_000)
+
+    assert len(cut.text) < TEXT_CHARS
+    assert cut.left_out == 1_100_000 - cut.text.count("\n") * 11 - 11
+
+
+def test_a_chart_carries_its_values_and_spells_its_names():
+    """Names from outside cannot end an attribute or an element; the values can be read back."""
+    name = "\"><script>alert('x')</script>"
+    markup = str(
+        line_chart(
+            Chart(
+                title=name,
+                x=name,
+                y="",
+                lines=[Line(name=name, points=[(0, 1), (5, 3)]), Line(name="b", points=[(0, 2)])],
+                marks=[(4.0, name)],
+            )
+        )
+    )
+    values = re.search('data-chart="([^"]*)"', markup)
+
+    assert "<script" not in markup
+    assert values is not None
+    read = json.loads(values[1].replace("&#34;", '"').replace("&lt;", "<").replace("&gt;", ">").replace("&#39;", "'"))
+    assert read["lines"][0] == {"name": name, "x": [0.0, 5.0], "y": [1.0, 3.0]}
+    assert (read["x0"], read["x1"]) == (0, 5)
+
+
+def test_a_long_line_is_thinned_without_losing_its_end():
+    """100,000 steps become some hundred points, and the last value stays."""
+    chart = Chart(title="t", x="", y="", lines=[Line(name="a", points=[(k, k * k) for k in range(100_000)])])
+    markup = str(line_chart(chart))
+
+    assert len(markup) < 30_000
+    assert "99999.0" in markup
+    assert "9999800001.0" in markup
+
+
+def test_a_logarithmic_chart_leaves_out_what_it_cannot_show():
+    """A gap of 0, or a negative one, is no point of a logarithmic line; a chart without any point is nothing."""
+    points = [(0, 10.0), (1, 0.1), (2, 0.0), (3, -1.0)]
+    chart = Chart(title="t", x="", y="", lines=[Line(name="a", points=points)], log=True)
+    empty = Chart(title="t", x="", y="", lines=[Line(name="a", points=points[2:])], log=True)
+
+    assert "&#34;y&#34;: [10.0, 0.1]" in str(line_chart(chart))
+    assert line_chart(empty) == ""
+
+
+def test_shares_add_up():
+    """Each x of a stack is divided among its layers; a layer that is empty throughout is not listed."""
+    stack = Stack(title="t", x="", xs=[0, 1], layers=[("a", 0, [1, 3]), ("b", 1, [1, 1]), ("c", 2, [0, 0])])
+    markup = str(stack_chart(stack))
+
+    assert "&#34;y&#34;: [50.0, 75.0]" in markup
+    assert "&#34;y&#34;: [50.0, 25.0]" in markup
+    assert "&#34;c&#34;" not in markup
+
+
+def family() -> list[Sprout]:
+    """Return a seed with children 1 to 8, and a line 1 > 9 > 10 below the first; -1 was merged from another run."""
+    children = [Sprout(number, 0, 1.0 + number / 10) for number in range(1, 9)]
+    return [*children, Sprout(0, None, 1.0), Sprout(9, 1, 0.5), Sprout(10, 9, 3.0), Sprout(-1, None, 1.05)]
+
+
+def test_a_tree_is_folded_around_its_best_path():
+    """The best path comes first and whole, five children are shown, and one leaf stands for the others."""
+    nodes = Tree(family(), Direction.MAX).fold(0)
+    leaf = nodes[-1]
+
+    assert [node.id for node in nodes if node.on_path] == [0, 1, 9, 10]
+    assert [node.id for node in nodes if node.depth == 1 and not node.folded] == [1, 8, 7, 6, 5]
+    assert (leaf.folded, leaf.size, leaf.first, leaf.best) == (4, 4, 5, 1.4)  # 4, 3, 2 and -1
+    assert (nodes[0].size, nodes[0].best, nodes[1].size) == (12, 3.0, 3)
+    assert [node.id for node in Tree(family(), Direction.MAX).fold(0, first=5)] == [0, 4, 3, 2, -1]
+
+
+def test_a_tree_of_a_minimisation_follows_the_lowest():
+    """The best is the least where less is better."""
+    nodes = Tree(family(), Direction.MIN).fold(0)
+
+    assert [node.id for node in nodes if node.on_path] == [0, 1, 9]
+
+
+def test_a_tree_can_begin_anywhere_but_nowhere():
+    """Any valid program is a root; a number that is none is refused."""
+    tree = Tree(family(), Direction.MAX)
+
+    assert [node.id for node in tree.fold(9)] == [9, 10]
+    assert tree.path(10) == [0, 1, 9, 10]
+    with pytest.raises(NotFoundError, match="no valid program 77"):
+        tree.fold(77)
+
+
+def test_a_large_tree_stays_small():
+    """However large and deep a run is, a page shows about a hundred programs, and the sizes still add up."""
+    sprouts = [Sprout(0, None, 0.0)] + [Sprout(k, (k * 7919) % k, float(k % 997)) for k in range(1, 20_000)]
+    nodes = Tree(sprouts, Direction.MAX).fold(0)
+
+    assert len(nodes) < 160
+    assert nodes[0].size == 20_000
+    assert sum(node.size for node in nodes if node.depth == 1) == 19_999
+
+
+def test_the_map_shows_each_program_or_how_many():
+    """A few programs are shown one by one with their parents, many as cells whose counts add up."""
+    tree = Tree(family(), Direction.MAX)
+    few = score_map(tree, [0, 1, 9, 10], Direction.MAX, first=0, last=10)
+    many = [Sprout(0, None, 0.0)] + [Sprout(k, 0, float(k)) for k in range(1, 2000)]
+    cells = score_map(Tree(many, Direction.MAX), [0], Direction.MAX, first=0, last=999)
+
+    assert few.programs == 11
+    assert [number for number, _, _, _ in few.path] == [0, 1, 9, 10]
+    assert next(spot for spot in few.spots if spot.id == 10).x == 1.0
+    assert (cells.programs, sum(spot.count for spot in cells.spots)) == (1000, 1000)
+
+
+def test_runs_that_differ_in_their_seed_are_one_arm(runs):
+    """Folder, seed, recorded replies and budget make no arm; the size of a step does."""
+    with Catalog(only=[runs / "first", runs / "second"]) as catalog:
+        same = group_by_arm(catalog.all()[0])
+        (arm,) = compare(same)
+    with Catalog(only=[runs / "first", runs / "made-up"]) as catalog:
+        different = group_by_arm(catalog.all()[0])
+
+    assert [len(group) for group in same.values()] == [2]
+    assert arm.xs[-1] == 8
+    assert arm.final == pytest.approx([26 * 0.055, 26 * 0.054])
+    assert arm.median[-1] == pytest.approx(26 * 0.0545)
+    assert (arm.low[-1], arm.high[-1]) == pytest.approx((26 * 0.054, 26 * 0.055))
+    assert sorted(arm.reached) == [8, 16]  # the first run needs a second step for the median
+    assert len(different) == 2
+    assert any("parents=32" in name for name in different)
+
+
+def test_runs_of_two_problems_are_not_compared(runs):
+    """Scores of different problems have nothing in common."""
+    with Catalog(only=[runs / "first", runs / "second"]) as catalog:
+        one, other = catalog.all()[0]
+        one.problem = replace(one.problem, name="another")
+        with pytest.raises(ConfigError, match="cannot be compared"):
+            group_by_arm([one, other])
+
+
+def test_a_best_in_quarantine_is_no_best(tmp_path):
+    """What failed its check is counted as refused, and the confirmed best is shown instead."""
+    with made_up_run(tmp_path / "run") as growth, Catalog(only=[tmp_path / "run"]) as catalog:
+        growth.grow()
+        run = catalog.all()[0][0]
+        before = run_best(run)
+        better = run.views.best_programs(2, Direction.MAX)[1]
+        growth.store.insert_confirmation(
+            Confirmation(
+                program_id=better.id, confirmed=False, reason="it was luck", origin=Origin.SCRATCH, evaluations=()
+            )
+        )
+        growth.grow()
+        after = run_best(run)
+
+        assert before is not None
+        assert after is not None
+        assert better.id != after.program_id
+        assert after.evaluation.score >= before.evaluation.score
+        assert better.id in [number for number, check in run.confirmations().items() if not check.confirmed]
+
+
+def test_what_was_read_once_grows_with_the_run(tmp_path):
+    """Reports, programs and cells that are read piece by piece are those of a fresh reading."""
+    with made_up_run(tmp_path / "run") as growth, Catalog(only=[tmp_path / "run"]) as catalog:
+        run = catalog.all()[0][0]
+        for _ in range(3):
+            growth.grow()
+            page = run_page(run, now=0.0)
+            sprouts = run.sprouts()
+        with Catalog(only=[tmp_path / "run"]) as fresh:
+            again = fresh.all()[0][0]
+            assert run_page(again, now=0.0).islands == page.islands
+            assert sorted(again.sprouts()) == sorted(sprouts)
+            assert again.reports() == run.reports()
+
+    assert page.completions == 3 * 512
+    assert sum(count for _, count in page.outcomes) == 3 * 512
+    assert len(page.islands) == 4
+
+
+def test_markdown_of_strangers_is_plain():
+    """A text cannot leave its table cell or its block of code."""
+    assert plain_markdown("a|b\n# c") == "a\\|b \\# c"
+    assert fenced("```\nend", "python").startswith("````python\n")
