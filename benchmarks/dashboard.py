@@ -65,8 +65,12 @@ class Growth:
 
     def seed(self) -> None:
         """Store the seed program."""
-        self.store.insert_attempt(self._attempt(0, (Message(role="user", content="seed"),), 0, 0.96, Outcome.VALID))
+        self.store.insert_attempt(self.seed_attempt())
         self._finish([(0, 0.96)], Outcome.VALID)
+
+    def seed_attempt(self) -> Attempt:
+        """Return the attempt that stands for the seed program."""
+        return self._attempt(0, (Message(role="user", content="seed"),), 0, 0.96, Outcome.VALID)
 
     def grow(self) -> None:
         """Make one step."""

@@ -6,9 +6,9 @@ a run that is cut loses nothing: for each step the seconds by what the GPU did, 
 reward, entropy, distinct programs, memory, and the best score. At the end it receives the report and the database, too.
 
 With `seconds=N` the search ends itself `RESERVE_S` seconds before N, counted from the start of this process; what is
-left is for the update of the step that was cut, the last checkpoint and the report. The run's folder, with the
-checkpoints, is OUT-run beside OUT unless `run.dir=` names another; `evolve export run=OUT-run to=FOLDER` works on it
-afterwards.
+left is for the update of the step that was cut, the last checkpoint and the report. The run's folder, with checkpoints
+of 12 bytes a parameter, is not in OUT but `learn-NAME` in the folder for temporary files, NAME being OUT's, unless
+`run.dir=` names another; `evolve export run=... to=FOLDER` works on it afterwards.
 """
 
 import dataclasses
@@ -17,6 +17,7 @@ import shutil
 import sqlite3
 import statistics
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterable, Sequence
@@ -46,6 +47,9 @@ WORDS = (
     "learner.micro_tokens=32768",
     "learner.save_steps=1000000",
     "learner.keep=1",
+    "learner.report_to=[]",
+    # A program that does not end holds up a step: the slowest 2 % took half of all evaluation time at 20 s.
+    "problem.wall_s=6",
 )
 
 
@@ -178,7 +182,7 @@ def main() -> None:
     started = time.monotonic()
     model, out = Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve()
     seconds, options = split(sys.argv[3:])
-    words = merged([f"model={model}", f"run.dir={out.with_name(out.name + '-run')}", *options])
+    words = merged([f"model={model}", f"run.dir={Path(tempfile.gettempdir()) / f'learn-{out.name}'}", *options])
     config = parse_options(words)
     out.mkdir(parents=True, exist_ok=True)
     problem = compose.problem_of(config)
@@ -201,7 +205,7 @@ def main() -> None:
                 session = limited(session, seconds - engine_s - RESERVE_S)
             ended = session.go(engine, model)
             row = watched.write()
-        console.print(f"{ended.reason}; best {ended.best!r}")
+        console.print(f"{ended.reason}; best {ended.best!r}; the run is in {folder.path}")
         shutil.copytree(folder.report, out / "report", dirs_exist_ok=True)
         with sqlite3.connect(folder.path / "evolve.db") as source, sqlite3.connect(out / "evolve.db") as target:
             source.backup(target)  # a copy of the file would lack what still lies beside it

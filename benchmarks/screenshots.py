@@ -98,7 +98,7 @@ SEARCHES = (
     ("heilbronn_13", TRIANGLES, (("map_elites", 1),)),
     ("distance_ratio_16", DISTANCES, (("map_elites", 1),)),
 )
-STEPS = 10
+STEPS = 9
 #: Programs of the made-up run.
 LARGE = 20_000
 WIDTH, HEIGHT = 1240, 820
@@ -128,7 +128,9 @@ def search(folder: Path, problem: str, template: str, selection: str, seed: int)
     """Make one run with recorded completions."""
     name = f"{problem}-{selection}-{seed}".replace("_", "-")
     file = folder.parent / f"{name}.jsonl"
-    file.write_text("".join(json.dumps({"text": text}) + "\n" for text in replies(template, seed)), encoding="utf-8")
+    file.write_text(
+        "".join(json.dumps({"text": text}) + "\n" for text in replies(template, len(name) + seed)), encoding="utf-8"
+    )
     words = [f"problem={problem}", f"selection={selection}", "engine=scripted", f"engine.file={file}"]
     words += ["rollout.parents=4", "rollout.samples=4", "rollout.late=0", f"budget.steps={STEPS}", f"run.seed={seed}"]
     words += ["sandbox.require=none", f"run.dir={folder / name}"]

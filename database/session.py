@@ -23,6 +23,8 @@ WAIT_S = 60.0
 CONNECTIONS = 8
 #: Replies take 1 to 4 kB: in SQLite's pages of 4 kB nearly half of the file would be left empty.
 PAGE_BYTES = 8192
+#: Pages that a connection keeps, in KiB: the inner pages of the indexes of a million programs.
+CACHE_KIB = 32 * 1024
 #: The advisory lock of a PostgreSQL database that a process holds while it changes the tables: any number of our own.
 MIGRATION_LOCK = 0x746865746165766F
 DAMAGED = "the file is damaged: save what is left with `sqlite3 FILE .recover`, or put a copy in its place"
@@ -220,6 +222,7 @@ def _set_up_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
     cursor.execute(f"PRAGMA page_size={PAGE_BYTES}")  # of a new file; kept by an old one
     cursor.execute("PRAGMA journal_mode=WAL")  # readers and the writer do not wait for each other
     cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
     cursor.close()
 
 

@@ -27,6 +27,7 @@ from evolve.replay import replay
 from evolve.run_folder import existing_run_folder
 from evolve.session import Outside, Session, new_session, next_session
 from evolve.show import show
+from evolve.study import study
 from evolve.verify import verify
 from evolve.words import named_words
 
@@ -52,6 +53,9 @@ USAGE = """usage: evolve COMMAND [key=value ...]
   evolve report run=DIR [to=DIR]                                a run as one HTML file, and as Markdown with pictures
   evolve compare [runs=DIR] [run=DIR ...] [arm=NAME:DIR,DIR ...] [to=DIR]
                                                                 arms over their seeds, as PNG and SVG
+  evolve study file=STUDY.yaml [minutes=N] [reserve=SECONDS] [to=DIR]
+                                                                make the runs of arms, problems and seeds, or go on
+                                                                with them, and write tables and pictures
   evolve verify problem=NAME file=FILE [format=json]            check a construction exactly: JSON, .npy, CSV, text
   evolve new NAME                                               write a problem folder that runs
   evolve doctor [problem=NAME [problem.path=DIR] [OPTION...]]   what this machine can do, or: is a problem fit
@@ -79,6 +83,10 @@ def resume(words: Sequence[str], console: Console) -> int:
 
 def _replay(words: Sequence[str], console: Console) -> int:
     return replay(words, Outside(clocks=_CLOCKS, console=console))
+
+
+def _study(words: Sequence[str], console: Console) -> int:
+    return study(words, Outside(clocks=_CLOCKS, console=console))
 
 
 def _refuse_changed_steps(stored: Config, changed: Config) -> None:
@@ -130,6 +138,7 @@ _COMMANDS: dict[str, Callable[[Sequence[str], Console], int]] = {
     "serve": serve,
     "report": report,
     "compare": compare,
+    "study": _study,
     "verify": verify,
     "new": new,
     "doctor": doctor,

@@ -25,6 +25,7 @@ from evolve.prompt import Prompter
 from evolve.protocols import Engine, Observer, Store
 from evolve.reward import Rewarder
 from evolve.selection import Selection
+from evolve.standing import bests, unchecked_best
 from evolve.types import (
     Attempt,
     Completion,
@@ -120,8 +121,10 @@ class Evolution:
         self._lock = threading.Lock()
         self._abandoned = threading.Event()
         self._late: list[Future[Attempt | None]] = []
-        reports = parts.store.reports()
-        check = Check(seed=settings.seed, seeded=settings.seeded, best=reports[-1].best)
+        reports, direction = parts.store.reports(), parts.problem.direction
+        self._unchecked = unchecked_best(parts.store, direction)
+        best = reports[-1].best if self._unchecked is None else bests(parts.store, direction)[0].score(direction)
+        check = Check(seed=settings.seed, seeded=settings.seeded, best=best)
         self._confirmer = Confirmer(parts.problem, parts.evaluator, parts.store, parts.observer, check)
         unsettled = parts.store.unsettled(before_step=len(reports))
         self._unsettled = [attempt for attempt in unsettled if not self._confirmer.in_quarantine(attempt.id)]
@@ -131,6 +134,8 @@ class Evolution:
     def steps(self) -> Iterator[int]:
         """Yield the number of each step until a budget is used up; `ended` then says which."""
         number = len(self._parts.store.reports())
+        if self._unchecked is not None:
+            self._confirm([self._unchecked])
         while not (reason := self._spent(number - 1)):
             yield number
             number += 1

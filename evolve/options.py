@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import yaml
 from hydra import compose, initialize_config_module
@@ -29,6 +30,8 @@ from evolve.config import (
 )
 from evolve.errors import ConfigError
 from problems import problem_names
+
+_Typed = TypeVar("_Typed")
 
 _VARIANTS = {
     "learner": {"frozen": FrozenConfig, "grpo": GrpoConfig},
@@ -152,6 +155,23 @@ def load_config(text: str, words: Sequence[str] = ()) -> Config:
         return _to_config(merged)
     except OmegaConfBaseException as error:
         raise ConfigError(_one_line(error, words)) from error
+
+
+def typed(content: object, config_class: type[_Typed]) -> _Typed:
+    """Return what a YAML file holds as an object of a configuration class.
+
+    Raises:
+        ConfigError: It is no mapping, has a key that the class lacks, or a value of another type.
+    """
+    if not isinstance(content, dict):
+        raise ConfigError(f"expected a mapping of keys, got {type(content).__name__}")
+    try:
+        found = OmegaConf.to_object(OmegaConf.merge(_schema(config_class), content))
+    except OmegaConfBaseException as error:
+        raise ConfigError(str(error).splitlines()[0].strip()) from error
+    if not isinstance(found, config_class):
+        raise TypeError(f"{config_class.__name__} is no configuration class")
+    return found
 
 
 def dump_config(config: Config) -> str:

@@ -41,7 +41,7 @@ from evolve.protocols import Engine
 from evolve.run_folder import new_run_folder, read_run
 from evolve.selection import Settled
 from evolve.session import Outside, Session, seed_population
-from evolve.types import ArchiveCell, Attempt, Completion, Draw, Member, Membership, Request
+from evolve.types import ArchiveCell, Attempt, Completion, Draw, Group, Member, Membership, Request
 from evolve.words import named_words
 
 #: How many differences are printed.
@@ -54,10 +54,15 @@ class Recording:
     Args:
         source: The run that is replayed.
         store: The run that replays it.
+
+    Attributes:
+        reports: Of the finished steps.
+        best: The best score at the end of the step that is being replayed.
     """
 
     def __init__(self, source: RunStore, store: RunStore) -> None:
         self.reports = source.reports()
+        self.best = self.reports[0].best
         self._source = source
         self._store = store
         self._memberships: defaultdict[int, list[Membership]] = defaultdict(list)
@@ -70,8 +75,8 @@ class Recording:
         self._made: set[int] = set()
         self._attempts: dict[int, Attempt] = {}
 
-    def turn_to(self, step: int) -> int:
-        """Read the replies of a step and return their number; one whose parent did not come about is left out.
+    def turn_to(self, step: int) -> None:
+        """Read the replies of a step; one whose parent did not come about is left out.
 
         Programs of other runs that came in with the step are stored as they were.
         """
@@ -80,7 +85,7 @@ class Recording:
         parents = {attempt.draw.parent_id for attempt in attempts}
         there = {parent for parent in parents if self._is_there(parent)}
         self._attempts = {attempt.id: attempt for attempt in attempts if attempt.draw.parent_id in there}
-        return len(attempts)
+        self.best = self.reports[step].best
 
     def first(self, ids: Iterable[int]) -> Attempt | None:
         """Return the first of these attempts that the step has."""
@@ -149,15 +154,17 @@ class Replay(Evolution):
         super().__init__(parts, settings, budget, tally, clock=clock)
         self._recording = recording
 
-    def step(self, number: int) -> Sequence[tuple[Attempt, ...]]:
+    def step(self, number: int) -> Sequence[Group]:
         """Make one step as the run made it."""
-        before, this = self._recording.reports[number - 1 : number + 1]
-        replies = self._recording.turn_to(number)
-        # What a child had to beat then, to be run twice; a step without replies took in programs of another run.
-        best = before.best if replies else this.best
-        self._confirmer.best = best
-        self._tally.settle(best)
+        self._recording.turn_to(number)
         return super().step(number)
+
+    def _confirm(self, attempts: Sequence[Attempt]) -> None:
+        super()._confirm(attempts)
+        # What was the best then, late ones and programs of other runs included: it is what the next children must
+        # beat to be run twice.
+        self._confirmer.best = self._recording.best
+        self._tally.settle(self._recording.best)
 
     def _prompt(self, step: int, group: int) -> GroupPrompt:
         first = self._id(step, group, 0)

@@ -54,6 +54,16 @@ def in_quarantine(store: Store) -> Sequence[Standing]:
     ]
 
 
+def unchecked_best(store: Store, direction: Direction) -> Attempt | None:
+    """Return the best program of a run of an earlier version, which confirmed nothing; None of any other run."""
+    if store.confirmations():
+        return None
+    root = bests(store, direction)[0].score(direction)
+    members = [member for member in store.members() if member.score is not None]
+    best = max(members, key=lambda member: direction.rank(member.score or 0.0))
+    return store.attempt(best.id) if direction.gain(best.score or 0.0, root) > 0 else None
+
+
 def best_curve(reports: Sequence[StepReport], direction: Direction) -> Sequence[tuple[float, int, float]]:
     """Return each step's end at which the best had risen: active seconds, completions by then, the new best."""
     curve: list[tuple[float, int, float]] = []

@@ -36,6 +36,8 @@ _OURS = (
     *("logprob_gap", "logprob_gap_max", "importance_min", "importance_mean", "importance_max"),
     *("sync_s", "generate_s", "wait_s", "train_s"),
 )
+#: What a person sees of an update: whether it pays, whether it collapses, what it costs.
+_SHOWN = ("reward", "entropy", "distinct", "masked", "logprob_gap", "gradient_norm", "train_s")
 #: Where a Linux machine keeps files in memory.
 _SHARED_MEMORY = Path("/dev/shm")
 
@@ -120,7 +122,7 @@ class Grpo:
         else:
             trainer.use_engine(AdapterSync(self._engine, trainer, rollouts.times, self._adapter_folder()))
         trainer.add_callback(StepCallback(trainer, rollouts))
-        trainer.add_callback(_Keeper(self._settings, policy, rollouts, self._store))
+        trainer.add_callback(_Keeper(self._settings, policy, rollouts, self._store, self._notify))
         return trainer
 
     def _adapter_folder(self) -> Path:
@@ -131,13 +133,21 @@ class Grpo:
 
 
 class _Keeper(TrainerCallback):  # type: ignore[misc]
-    """Keeps figures in the database and checkpoints in the folder."""
+    """Keeps figures in the database and checkpoints in the folder, and tells people the most telling ones."""
 
-    def __init__(self, settings: GrpoSettings, policy: Policy, rollouts: Rollouts, store: Store) -> None:
+    def __init__(
+        self,
+        settings: GrpoSettings,
+        policy: Policy,
+        rollouts: Rollouts,
+        store: Store,
+        notify: Callable[[str], None],
+    ) -> None:
         self._settings = settings
         self._policy = policy
         self._rollouts = rollouts
         self._store = store
+        self._notify = notify
 
     def on_log(self, *_: Any, logs: Mapping[str, Any], **__: Any) -> None:
         """Store the figures of an update; TRL logs a summary at the end, which is none."""
@@ -147,6 +157,8 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
             kept = {name: float(value) for name, value in values.items() if value is not None}
             finite = {name: value for name, value in kept.items() if math.isfinite(value)}
             self._store.insert_training(Training(step=self._rollouts.last, values=finite))
+            shown = [f"{name} {finite[name]:.3g}" for name in _SHOWN if name in finite]
+            self._notify(f"         learned from step {self._rollouts.last}: {', '.join(shown)}")
 
     def on_save(self, _args: Any, state: Any, *_: Any, **__: Any) -> None:
         """Declare the checkpoint complete and drop those that are too many."""

@@ -179,7 +179,7 @@ class StepCallback(TrainerCallback):  # type: ignore[misc]
         self._trainer.is_whole = False
         batch = self._rollouts.batch
         if batch is not None and batch.is_silent and not args.entropy_coef:
-            pass
+            self._trainer.model.zero_grad(set_to_none=True)
 
     def on_optimizer_step(self, *_: Any, **__: Any) -> None:
         """From here on the weights are those of the next step."""

@@ -14,6 +14,7 @@ from evolve.dashboard.catalog import OpenRun
 from evolve.dashboard.charts import Chart, Line, line_chart
 from evolve.dashboard.texts import number
 from evolve.errors import ConfigError
+from evolve.options import dump_config
 from evolve.types import Problem
 
 #: Points of a band.
@@ -52,7 +53,8 @@ def group_by_arm(runs: Sequence[OpenRun]) -> dict[str, list[OpenRun]]:
         ConfigError: The runs are of several problems, whose scores cannot be compared.
     """
     refuse_mixture(runs)
-    options = {run.key: _flat(yaml.safe_load(run.record.config) or {}) for run in runs}
+    # With their defaults: an older run does not name the options that came after it.
+    options = {run.key: _flat(yaml.safe_load(dump_config(run.config))) for run in runs}
     names = sorted({name for each in options.values() for name in each})
     differing = [name for name in names if len({str(each.get(name)) for each in options.values()}) > 1]
     # Variants have options of their own; their kind says enough.
@@ -163,23 +165,33 @@ def _quartile(column: Sequence[float], which: int) -> float:
     return statistics.quantiles(column, n=4, method="inclusive")[which - 1]
 
 
-def arm_chart(arms: Sequence[Arm]) -> Markup:
-    """Return the arms' medians with their bands, and the record."""
+def arm_charts(arms: Sequence[Arm]) -> list[Markup]:
+    """Return the arms' medians with their bands beside the record, and their distance to it."""
     if not arms:
-        return Markup("")
+        return []
     problem = arms[0].runs[0].problem
     record = problem.record
-    lines = [
-        Line(
-            name=arm.name,
-            colour=place % 7,
-            points=list(zip(arm.xs, arm.median, strict=True)),
-            band=list(zip(arm.xs, arm.low, arm.high, strict=True)) if len(arm.final) > 1 else (),
-            step=True,
-        )
-        for place, arm in enumerate(arms)
-    ]
     marks = [] if record is None else [(record.score, f"record {number(record.score, 8)}")]
-    return line_chart(
-        Chart(title="Best against completions", x="completions", y=problem.unit, lines=lines, marks=marks)
+    lines = [_line(arm, place, arm.median, arm.low, arm.high) for place, arm in enumerate(arms)]
+    title = "Best against completions"
+    charts = [line_chart(Chart(title=title, x="completions", y=problem.unit, lines=lines, marks=marks))]
+    if record is not None:
+        gaps = []
+        for place, arm in enumerate(arms):
+            sides = [
+                [problem.direction.gain(record.score, y) for y in side] for side in (arm.median, arm.low, arm.high)
+            ]
+            gaps.append(_line(arm, place, *sides))
+        title = "Distance to the record"
+        charts.append(line_chart(Chart(title=title, x="completions", y=problem.unit, lines=gaps, log=True)))
+    return [chart for chart in charts if chart]
+
+
+def _line(arm: Arm, place: int, middle: Sequence[float], low: Sequence[float], high: Sequence[float]) -> Line:
+    return Line(
+        name=arm.name,
+        colour=place % 7,
+        points=list(zip(arm.xs, middle, strict=True)),
+        band=list(zip(arm.xs, low, high, strict=True)) if len(arm.final) > 1 else (),
+        step=True,
     )

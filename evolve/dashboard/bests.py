@@ -1,5 +1,6 @@
 """What the first page shows: the best bound of each problem over all runs, against its record."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -161,7 +162,7 @@ def _curve(run: OpenRun) -> Sequence[tuple[float, float, float]]:
 
 
 def cards(runs: Sequence[OpenRun]) -> list[Card]:
-    """Return a card for each problem that has runs, those closest to their record first."""
+    """Return a card for each problem that has runs, those closest to or furthest beyond their record first."""
     by_problem: dict[str, list[OpenRun]] = {}
     for run in runs:
         by_problem.setdefault(f"{run.problem.name}\n{run.problem.folder}", []).append(run)
@@ -170,7 +171,15 @@ def cards(runs: Sequence[OpenRun]) -> list[Card]:
         bests = [best for run in group if (best := run_best(run)) is not None]
         if bests:
             found.append(_card(group, bests))
-    return sorted(found, key=lambda card: -1.0 if card.progress is None else card.progress, reverse=True)
+    return sorted(found, key=_closeness, reverse=True)
+
+
+def _closeness(card: Card) -> float:
+    """Return by which part of the record's size the best is better than the record; without a record it comes last."""
+    score = card.best.evaluation.score
+    if card.record is None or score is None:
+        return -math.inf
+    return card.problem.direction.gain(score, card.record.score) / (abs(card.record.score) or 1.0)
 
 
 def _card(group: Sequence[OpenRun], bests: Sequence[Best]) -> Card:

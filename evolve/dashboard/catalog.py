@@ -157,6 +157,7 @@ class Catalog:
         self._only = tuple(only)
         self._lock = threading.Lock()
         self._open: dict[str, OpenRun] = {}
+        self._stamps: dict[str, int] = {}
         self._databases: dict[str, ReadDatabase] = {}
         for folder in only:
             read_run(folder)
@@ -204,16 +205,20 @@ class Catalog:
             EvolveError: It cannot be read.
         """
         key = key_of(folder)
+        text, run_id = read_run(folder)
+        stamp = (folder / "run.json").stat().st_mtime_ns
         with self._lock:
-            if key not in self._open:
-                text, run_id = read_run(folder)
+            if self._stamps.get(key) != stamp:  # new, or made anew in the place of another
                 config = load_config(text)
                 path = config.problem.path
                 problem = load_problem(config.problem.name, None if path is None else Path(path))
                 url = config.database.url or RunFolder(folder).database_url
+                if key in self._open and config.database.url is None:  # a database of the run's own
+                    self._databases.pop(url).close()
                 if url not in self._databases:
                     self._databases[url] = open_for_reading(url)
                 self._open[key] = OpenRun(key, folder, config, problem, self._databases[url].views(run_id))
+                self._stamps[key] = stamp
             return self._open[key]
 
 

@@ -233,7 +233,8 @@ class _Frame:
 
 def _drawable(line: Line, *, log: bool) -> Line:
     points = [(x, y) for x, y in line.points if math.isfinite(y) and (not log or y > 0)]
-    return Line(name=line.name, colour=line.colour, points=_thinned(points), step=line.step, band=line.band)
+    band = [(x, low, high) for x, low, high in line.band if not log or min(low, high) > 0]
+    return Line(name=line.name, colour=line.colour, points=_thinned(points), step=line.step, band=band)
 
 
 def _thinned(points: Sequence[Point]) -> Sequence[Point]:

@@ -21,7 +21,9 @@ def compare(words: Sequence[str], console: Console) -> int:
     """`evolve compare`: draw arms with bands over their seeds."""
     runs, named, arms, to = _read(words)
     with Catalog(runs=runs, only=[*named, *(folder for folders in arms.values() for folder in folders)]) as catalog:
-        loose = [catalog.opened(folder) for folder in named] if runs is None else list(catalog.all()[0])
+        loose, unreadable = ([catalog.opened(folder) for folder in named], []) if runs is None else catalog.all()
+        for each in unreadable:
+            console.print(f"left out: {each.reason}", highlight=False, markup=False, soft_wrap=True)
         grouped: dict[str, list[OpenRun]] = {
             name: [catalog.opened(folder) for folder in folders] for name, folders in arms.items()
         }

@@ -18,21 +18,31 @@ _QUIET = "#5b6570"
 
 
 def draw_arms(arms: Sequence[Arm], file: Path) -> None:
-    """Draw each arm's median with its band, each run's end as a dot, and the record."""
+    """Draw each arm's median with its band, each run's end as a dot; beside the record, and as the distance to it."""
     problem = arms[0].runs[0].problem
-    figure, (axes,) = _figure(1)
+    record = problem.record
+    figure, panels = _figure(1 if record is None else 2)
     for place, arm in enumerate(arms):
         colour = COLOURS[place % len(COLOURS)]
-        count = len(arm.final)
-        axes.plot(arm.xs, arm.median, drawstyle="steps-post", color=colour, linewidth=2, label=f"{arm.name} ({count})")
-        if count > 1:
-            axes.fill_between(arm.xs, arm.low, arm.high, step="post", color=colour, alpha=0.18, linewidth=0)
-        axes.plot([arm.xs[-1]] * count, arm.final, ".", color=colour, markersize=6)
-    _record(axes, problem)
-    axes.set_xlabel("completions")
-    axes.set_ylabel(problem.unit)
-    axes.set_title(problem.title, loc="left")
-    axes.legend(frameon=False)
+        label = f"{arm.name} ({len(arm.final)})"
+        sides: list[Sequence[float]] = [arm.median, arm.low, arm.high, arm.final]
+        for axes in panels:
+            middle, low, high, ends = sides
+            axes.plot(arm.xs, middle, drawstyle="steps-post", color=colour, linewidth=2, label=label)
+            if len(ends) > 1:
+                axes.fill_between(arm.xs, low, high, step="post", color=colour, alpha=0.18, linewidth=0)
+            axes.plot([arm.xs[-1]] * len(ends), ends, ".", color=colour, markersize=6)
+            if record is not None:
+                sides = [[problem.direction.gain(record.score, score) for score in side] for side in sides]
+    _record(panels[0], problem)
+    panels[0].set_ylabel(problem.unit)
+    panels[0].set_title(problem.title, loc="left")
+    panels[0].legend(frameon=False)
+    for axes in panels[1:]:
+        axes.set_yscale("log", nonpositive="mask")
+        axes.set_ylabel("distance to the record")
+    for axes in panels:
+        axes.set_xlabel("completions")
     figure.savefig(file, dpi=150)
 
 

@@ -22,6 +22,8 @@ from evolve.words import named_words, output_format
 
 #: How many of the best programs are shown where the user names no number.
 _LIMIT = 10
+#: Nothing is folded where nobody looks at it, in characters.
+_PIPE_WIDTH = 10_000
 #: The views of a run, beside its lineages.
 _VIEWS: Mapping[str, tuple[Callable[[RunStore, Direction, int], Any], Callable[[Console, Any], None]]] = {
     "summary": (views.run_view, text.print_run),
@@ -39,6 +41,8 @@ def show(words: Sequence[str], console: Console) -> int:
     """`evolve show`: print what the database holds."""
     named, _ = named_words(words, optional=("run", "program", "view", "limit", "runs", "format"))
     as_json = output_format(named) == "json"
+    if not console.is_terminal:
+        console.width = _PIPE_WIDTH
     if "run" not in named:
         for name in ("program", "view", "limit"):
             if name in named:

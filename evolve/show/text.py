@@ -29,7 +29,12 @@ def print_runs(console: Console, rows: Sequence[RunRow], folder: str) -> None:
     if not rows:
         _line(console, f"no runs in {folder}; start one with `evolve run problem=NAME`")
         return
-    _table(console, ("folder", "problem", "model", "steps", "completions", "best", "error"), rows)
+    readable = [row for row in rows if row["error"] is None]
+    if readable:
+        _table(console, ("folder", "problem", "model", "steps", "completions", "best"), readable)
+    for row in rows:
+        if row["error"] is not None:
+            _line(console, f"{row['folder']} cannot be read: {row['error']}")
 
 
 def print_run(console: Console, view: RunView) -> None:
@@ -146,9 +151,9 @@ def print_trainings(console: Console, rows: Sequence[TrainingView]) -> None:
 
 def print_steps(console: Console, rows: Sequence[StepView]) -> None:
     """Print a line for each finished step."""
-    seconds = ("generate_s", "tail_s", "database_s", "finished_s")
+    seconds = ("generate_s", "tail_s", "database_s")
     flat = [{**row, **{name: f"{row[name]:.2f}" for name in seconds}} for row in rows]  # type: ignore[literal-required]
-    columns = ("step", "best", "attempts", "improved", "tokens", "prompt_tokens", *seconds, "stragglers")
+    columns = ("step", "best", "attempts", "improved", "tokens", *seconds, "stragglers")
     _table(console, columns, flat)
 
 

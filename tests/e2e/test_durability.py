@@ -31,13 +31,13 @@ def stopped(done: "subprocess.CompletedProcess[str]", code: int, *parts: str) ->
 def test_a_run_is_killed_again_and_again_and_loses_nothing(tmp_path):
     """The benchmark with a few kills: what was evaluated is stored, once and for good, and the best is the rows'."""
     search = Search(tmp_path, random.Random(5))
-    for _ in range(4):
+    for _ in range(3):
         search.kill_once()
     best, computed = search.end(2)
 
     figures = search.figures
     assert (figures.lost, figures.changed, figures.twice, figures.faults, figures.refused) == (0, 0, 0, 0, 0)
-    assert figures.attempts >= 16
+    assert figures.attempts >= 8
     assert best == computed > 0
 
 
@@ -58,12 +58,20 @@ def test_a_process_killed_before_its_run_began_leaves_a_folder_that_can_be_used(
         assert connection.execute("select count(*) from runs").fetchone() == (1,)
 
 
-def test_what_another_run_has_evaluated_is_not_run_again(evolve, replies, tmp_path):
-    """With `database.reuse`, its evaluations are taken over as they are: no two runs take the same time."""
+def test_what_another_run_of_the_problem_has_evaluated_is_not_run_again(evolve, replies, tmp_path):
+    """With `database.reuse`, its evaluations are taken over: no two runs of a program take the same time.
+
+    What was judged by other rules is run again, though the problem has the same name.
+    """
     file = replies([program(7), "```python\ndef answer():\n    return 1 / 0\n```", program(5), program(3)])
-    shared = f"database.url=sqlite:///{tmp_path / 'shared.db'}"
-    for name, *words in (("one",), ("two", "database.reuse=true"), ("three",)):
-        done = evolve(*trivial(file, tmp_path / name, shared, *SMALL, *words))
+    changed = tmp_path / "changed"
+    shutil.copytree(TRIVIAL, changed)
+    rules = changed / "verify.py"
+    rules.write_text(rules.read_text(encoding="utf-8") + "# other rules\n", encoding="utf-8")
+    options = (f"database.url=sqlite:///{tmp_path / 'shared.db'}", "database.reuse=true", *SMALL)
+    for number, problem in enumerate((TRIVIAL, TRIVIAL, changed)):
+        words = [word for word in trivial(file, tmp_path / f"run{number}") if not word.startswith("problem.path")]
+        done = evolve(*words, f"problem.path={problem}", *options)
         assert done.returncode == 0, done.stderr
 
     def evaluations(run_id: int) -> list[tuple[object, ...]]:
@@ -74,27 +82,7 @@ def test_what_another_run_has_evaluated_is_not_run_again(evolve, replies, tmp_pa
     one, two, three = (evaluations(run_id) for run_id in (1, 2, 3))
     assert one == two
     assert len(one) >= 4
-    assert [row[:5] for row in one] == [row[:5] for row in three]
-    assert one != three
-
-
-def test_a_changed_verifier_makes_another_problem(evolve, replies, tmp_path):
-    """What was judged by other rules is run again, though the problem has the same name."""
-    file = replies([program(7)])
-    shared = f"database.url=sqlite:///{tmp_path / 'shared.db'}"
-    for name in ("one", "two"):
-        problem = tmp_path / f"problem-{name}"
-        shutil.copytree(TRIVIAL, problem)
-        (problem / "verify.py").write_text(
-            (problem / "verify.py").read_text(encoding="utf-8") + f"# {name}\n", encoding="utf-8"
-        )
-        words = [word for word in trivial(file, tmp_path / name) if not word.startswith("problem.path")]
-        done = evolve(*words, f"problem.path={problem}", shared, "database.reuse=true", *SMALL)
-        assert done.returncode == 0, done.stderr
-
-    with sqlite3.connect(tmp_path / "shared.db") as connection:
-        times = connection.execute("select wall_s from evaluations where program_id > 0 and number = 0").fetchall()
-        assert len(set(times)) == 2  # one of each run, which its siblings share
+    assert not {row[5:] for row in one} & {row[5:] for row in three}
 
 
 def test_a_full_disk_stops_the_run_and_room_lets_it_go_on(evolve, replies, tmp_path):
@@ -119,7 +107,7 @@ def test_a_full_disk_stops_the_run_and_room_lets_it_go_on(evolve, replies, tmp_p
         assert connection.execute("pragma integrity_check").fetchone() == ("ok",)
 
 
-@pytest.mark.parametrize("size", ["40k", "400k", "600k", "900k"])
+@pytest.mark.parametrize("size", ["40k", "600k"])
 def test_a_full_file_system_stops_the_run_wherever_it_fills(size, evolve, replies, tmp_path):
     """Before there is a database, in the search or in the report: one line that asks for space, and then it goes on."""
     disk = tmp_path / "disk"
@@ -200,28 +188,19 @@ def test_a_run_of_an_older_version_goes_on(evolve, finished):
         assert connection.execute("select max(step), count(*) from steps").fetchone() == (2, 3)
 
 
-@pytest.mark.parametrize(
-    ("url", "parts"),
-    [
-        ("evolve.db", ["no database URL", "sqlite:///FILE or postgresql+psycopg://"]),
-        ("mysql://host/base", ["'mysql', which is not supported", "sqlite:///FILE or postgresql+psycopg://"]),
-        ("sqlite:////nowhere/at/all.db", ["/nowhere/at", "create it first"]),
-    ],
-)
-def test_a_database_url_that_cannot_be_used_is_refused(url, parts, evolve, replies, tmp_path):
-    """Exit code 2, one line, and no run folder is left."""
-    stopped(evolve(*trivial(replies([program(1)]), tmp_path / "run", *SMALL, f"database.url={url}")), 2, *parts)
+def test_a_database_url_that_cannot_be_used_is_refused(evolve, replies, tmp_path):
+    """Exit code 2, one line that shows what can be used, and no run folder is left."""
+    words = trivial(replies([program(1)]), tmp_path / "run", *SMALL, "database.url=mysql://host/base")
 
+    stopped(evolve(*words), 2, "'mysql', which is not supported", "sqlite:///FILE or postgresql+psycopg://")
     assert not (tmp_path / "run").exists()
 
 
-def test_a_damaged_database_stops_one_run_and_not_the_list(evolve, finished, replies, tmp_path):
-    """The damaged run's line says what to do; another run of the same folder is listed and read."""
+def test_a_damaged_database_stops_one_run_and_no_other(evolve, pattern, finished):
+    """The damaged run's line says what to do; the run that it was copied from is read."""
     file = finished / "evolve.db"
     file.write_bytes(file.read_bytes()[:20_000])
 
     stopped(evolve("show", f"run={finished}"), 1, "the file is damaged", ".recover")
     stopped(evolve("resume", f"run={finished}", "budget.steps=2"), 1, "the file is damaged")
-    whole = tmp_path / "whole"
-    assert evolve(*trivial(replies([program(5)]), whole, *SMALL)).returncode == 0
-    assert evolve("show", f"run={whole}").returncode == 0
+    assert evolve("show", f"run={pattern}").returncode == 0

@@ -28,6 +28,14 @@ def dump(run):
     return tables
 
 
+def bests(run):
+    """Return the best score at the end of each step."""
+    with sqlite3.connect(run / "evolve.db") as connection:
+        rows = connection.execute("select best from steps order by step").fetchall()
+    connection.close()
+    return [best for (best,) in rows]
+
+
 @pytest.fixture(scope="module")
 def evolved(tmp_path_factory):
     """A run of four steps on islands, with failures, twins, duplicates and migration."""
@@ -93,6 +101,8 @@ def test_a_run_that_did_not_wait_for_slow_programs_is_replayed(replies, tmp_path
     assert [row[4] for row in late] != [1] * len(late)
     for table in ("attempts", "programs", "memberships", "archive_cells"):
         assert one[table] == two[table], table
+    assert bests(again) == bests(run)
+    assert (bests(run)[1], bests(run)[-1]) == (1.0, 99.0)
 
 
 def test_a_run_that_took_in_programs_of_another_is_replayed(evolved, replies, tmp_path, capsys):

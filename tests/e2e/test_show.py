@@ -1,6 +1,7 @@
 """`evolve show` on runs that were made by the real command, one of them while it goes on."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -56,6 +57,22 @@ def test_a_lineage_leads_from_the_seed_to_the_best(climb, capsys):
     assert second["lineage"] == best["lineage"][:3]
     for words in ("-    return 1", "+    return 2", "program 3, step 3, child of 2: 3.0, better by 1"):
         assert words in text
+
+
+def test_a_run_that_cannot_be_read_leaves_the_others_in_the_list(climb, tmp_path, capsys):
+    """Its line says what is wrong; the next run has its row."""
+    shutil.copytree(climb, tmp_path / "whole")
+    shutil.copytree(climb, tmp_path / "broken")
+    (tmp_path / "broken" / "evolve.db").unlink()
+
+    broken, whole = shown(capsys, f"runs={tmp_path}")
+    assert call(["show", f"runs={tmp_path}"]) == 0
+    out = capsys.readouterr().out
+
+    assert (broken["best"], whole["best"]) == (None, 3.0)
+    assert "there is no database" in broken["error"]
+    assert f"{tmp_path / 'broken'} cannot be read: there is no database" in out
+    assert f"│ {tmp_path / 'whole'} " in out
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,6 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     try:
         from tests.rl.tiny import make_tiny_model
 
-        return make_tiny_model(tmp_path_factory.mktemp("tiny") / "tiny-program-writer")
+        return make_tiny_model(tmp_path_factory.mktemp("tiny") / "tiny-program-writer", tied=True)
     finally:
         torch.set_num_threads(threads)

@@ -13,7 +13,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 ROOT = Path(__file__).parents[2]
-_LESSONS = 120
+_LESSONS = 240
 #: The longest prompt, in tokens, that the model is taught to answer.
 LONGEST = 300
 TEMPLATE = (

@@ -1,0 +1,61 @@
+"""The command `evolve study`: arms side by side, over problems and seeds, at one budget; resumable.
+
+`plan.py` reads the study's file, `booking.py` makes the runs, `figures.py` and `results.py` say what came of them.
+`evolve compare` draws the runs of one problem again, and any other runs.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from evolve.errors import ConfigError
+from evolve.session import Outside
+from evolve.study.booking import Booked, book
+from evolve.study.plan import Study, load_study
+from evolve.study.results import write_results
+from evolve.words import named_words
+
+#: Seconds before the end of a booking at which the search stops: evaluations, confirmations and reports still follow.
+_RESERVE_S = 60.0
+
+
+def study(words: Sequence[str], outside: Outside) -> int:
+    """`evolve study`: make what is left of a study's runs, and write its results."""
+    named, _ = named_words(words, required=("file",), optional=("to", "minutes", "reserve"))
+    file = Path(named["file"]).expanduser()
+    minutes = None if "minutes" not in named else _number("minutes", named["minutes"])
+    reserve = _number("reserve", named["reserve"]) if "reserve" in named else _RESERVE_S
+    started = outside.clocks.monotonic()
+    planned = load_study(file, Path(named.get("to", f"studies/{file.stem}")).expanduser().absolute())
+    until = None if minutes is None else started + 60 * minutes - reserve
+    try:
+        booked = book(planned, replace(outside, until=until))
+    except KeyboardInterrupt:
+        _say(outside, f"stopped; go on with: evolve study {' '.join(words)}")
+        return 130
+    write_results(planned)
+    _report(planned, booked, outside, words)
+    return 1 if booked.failed else 0
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise ConfigError(f"{name}={text} is no time: it must be a number of at least 0")
+    return value
+
+
+def _report(planned: Study, booked: Booked, outside: Outside, words: Sequence[str]) -> None:
+    for cell, reason in booked.failed.items():
+        _say(outside, f"{cell} failed: {reason}")
+    done = len(planned.cells) - booked.unfinished
+    _say(outside, f"{done} of {len(planned.cells)} runs are finished; results: {planned.folder / 'results.md'}")
+    if booked.unfinished:
+        _say(outside, f"go on with: evolve study {' '.join(words)}")
+
+
+def _say(outside: Outside, text: str) -> None:
+    outside.console.print(text, highlight=False, markup=False, soft_wrap=True)

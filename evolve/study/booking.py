@@ -1,0 +1,140 @@
+"""One booking of a study: the runs that are not finished, one after the other, until they are or the time is up.
+
+A run that was cut, by the end of a booking, by Ctrl-C or by `kill -9`, is resumed by the next booking as
+`evolve resume` does it. What a booking needs of the last one is the study's folder, and the database that the options
+name.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import yaml
+
+from evolve.budget import Tally, spent
+from evolve.compose import build_budget, open_run_database
+from evolve.config import BudgetConfig, Config, SandboxConfig, ScriptedConfig, ServerConfig
+from evolve.errors import ConfigError, EngineError, LearnerError
+from evolve.options import dump_config, load_config
+from evolve.run_folder import RunFolder, existing_run_folder, read_run
+from evolve.session import Ended, Outside, Session, new_session, next_session
+from evolve.study.engines import Engines
+from evolve.study.plan import Cell, Study
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Booked:
+    """What a booking came to.
+
+    Attributes:
+        unfinished: Runs that are left.
+        failed: Of these, those that failed in this booking, and why.
+        engines: How many engines were started.
+    """
+
+    unfinished: int
+    failed: Mapping[str, str]
+    engines: int
+
+
+def book(study: Study, outside: Outside) -> Booked:
+    """Make runs until `outside.until`, or until all are finished.
+
+    A run whose engine or learner fails is left, and the next one goes on with a new engine.
+
+    Raises:
+        ConfigError: A run's folder holds another run than the study asks for.
+    """
+    clock, console = outside.clocks.monotonic, outside.console
+    waiting = [cell for cell in study.cells if not is_finished(cell)]
+    unfinished, failed = len(waiting), {}
+    with Engines() as engines:
+        for cell in waiting:
+            if outside.until is not None and clock() >= outside.until:
+                break
+            console.print(f"{cell} ({unfinished} of {len(study.cells)} runs are left)", style="bold", highlight=False)
+            try:
+                ended = _make(cell, engines, outside)
+            except (EngineError, LearnerError) as error:
+                failed[str(cell)] = str(error)
+                engines.drop()
+                console.print(f"{cell} failed: {error}", highlight=False, markup=False)
+                continue
+            console.print(f"{cell}: {ended.reason}; best {ended.best!r}", highlight=False, markup=False)
+            unfinished -= is_finished(cell)
+    return Booked(unfinished=unfinished, failed=failed, engines=engines.built)
+
+
+def is_finished(cell: Cell) -> bool:
+    """Return whether a run has used up its budget.
+
+    Raises:
+        ConfigError: The folder holds another run than the study asks for.
+    """
+    if not (cell.folder / "run.yaml").exists():
+        return False
+    text, run_id = read_run(cell.folder)
+    _refuse_another(cell, load_config(text))
+    with open_run_database(cell.config, RunFolder(cell.folder)) as database:
+        store = database.run(run_id)
+        reports = store.reports()
+        if not reports:
+            return False
+        tokens, _ = store.token_totals()
+        tally = Tally(cell.direction, completions=store.attempts_made(), tokens=tokens, best=reports[-1].best)
+    budget = build_budget(cell.config)
+    return spent(budget, tally, steps=len(reports) - 1, active_s=reports[-1].finished_s) is not None
+
+
+def _make(cell: Cell, engines: Engines, outside: Outside) -> Ended:
+    """Begin a run, or go on with it."""
+    if not (cell.folder / "run.yaml").exists():
+        with new_session(cell.config, cell.folder, outside) as (session, model):
+            return _go(session, model, engines)
+    with existing_run_folder(cell.folder) as folder:
+        _, run_id = folder.read_run()
+        with next_session(cell.config, folder, run_id, outside) as (session, model):
+            return _go(session, model, engines)
+
+
+def _go(session: Session, model: Path | None, engines: Engines) -> Ended:
+    return session.go(engines.lend(session.config, model), model)
+
+
+def _refuse_another(cell: Cell, stored: Config) -> None:
+    """Refuse a folder whose run was made with other options; the budget and what depends on the machine may differ."""
+    ours, theirs = (dict(_flat(yaml.safe_load(dump_config(_essence(each))))) for each in (cell.config, stored))
+    for name in sorted(ours.keys() | theirs.keys()):
+        if ours.get(name) != theirs.get(name):
+            raise ConfigError(
+                f"{cell.folder} holds a run with {name}={theirs.get(name)}, the study asks for {ours.get(name)}: name "
+                "another folder with to=DIR, or move that run away"
+            )
+
+
+def _essence(config: Config) -> Config:
+    """Return the options that make a run what it is, those that may differ from machine to machine set alike."""
+    engine = config.engine
+    if isinstance(engine, ScriptedConfig):
+        engine = replace(engine, file="")
+    elif isinstance(engine, ServerConfig):
+        engine = replace(engine, url="", key_file=None)
+    return replace(
+        config,
+        engine=engine,
+        model=Path(config.model).name,
+        model_cache="",
+        problem=replace(config.problem, path=None),
+        sandbox=SandboxConfig(),
+        budget=BudgetConfig(),
+        database=replace(config.database, url=None),
+        run=replace(config.run, dir=None),
+    )
+
+
+def _flat(tree: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

@@ -1,0 +1,164 @@
+"""What a study says: the figures of each run, of each arm over its seeds, and a test of arm against arm."""
+
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from evolve.dashboard.catalog import OpenRun
+from evolve.standing import best_curve
+from evolve.study.plan import Cell, Study
+from evolve.types import REPLY_FAILURES, Direction, Outcome, Problem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFigures:
+    """One finished run.
+
+    Attributes:
+        best: The best score that was confirmed; the seed program's if nothing beat it.
+        exact: Of its construction, as a decimal with more digits; None where there is none.
+        valid: Share of completions that made a new, valid program.
+        improved: Share of completions that made one better than its parent.
+        distinct: Different new programs as a share of the replies that held a program.
+        reached: Completions by the end of the step in which the best reached the target; None if it did not, or if
+            there is no target.
+        active_s: Wall-clock time in seconds, without the time between two bookings.
+    """
+
+    seed: int
+    completions: int
+    tokens: int
+    best: float
+    exact: str | None
+    valid: float
+    improved: float
+    distinct: float
+    reached: int | None
+    active_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmFigures:
+    """One arm on one problem.
+
+    Attributes:
+        runs: The finished ones, by seed.
+    """
+
+    problem: str
+    arm: str
+    runs: Sequence[RunFigures]
+
+    def quantile(self, share: float, direction: Direction) -> float:
+        """Return a quantile of the runs' bests, from the worst at 0 to the best at 1, linear between two runs."""
+        scores = sorted((run.best for run in self.runs), key=direction.rank)
+        place = share * (len(scores) - 1)
+        low = math.floor(place)
+        return scores[low] + (place - low) * (scores[min(low + 1, len(scores) - 1)] - scores[low])
+
+    def median(self, figure: Callable[[RunFigures], float]) -> float:
+        """Return the median of a figure over the runs."""
+        return float(statistics.median(map(figure, self.runs)))
+
+    @property
+    def reached(self) -> float | None:
+        """The median of the completions to the target; None where half of the runs or more did not reach it."""
+        median = statistics.median(math.inf if run.reached is None else run.reached for run in self.runs)
+        return median if math.isfinite(median) else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignTest:
+    """An arm against the first one, run by run of the same problem and seed.
+
+    Attributes:
+        wins: Pairs in which the arm's best is better.
+        losses: Pairs in which it is worse.
+        ties: Pairs that are equal; they are left out.
+    """
+
+    arm: str
+    against: str
+    wins: int
+    losses: int
+    ties: int
+
+    @property
+    def p(self) -> float:
+        """The two-sided p-value of the sign test (Dixon and Mood, JASA 41, 1946).
+
+        If neither arm were better, each pair would be a fair coin: with n = wins + losses and k the smaller of both,
+        p = min(1, 2 * sum over i from 0 to k of C(n, i) / 2^n). With 3 pairs it cannot fall below 0.25, with 6 not
+        below 0.031: three seeds of one problem alone decide nothing.
+
+        >>> SignTest(arm="a", against="b", wins=3, losses=0, ties=1).p
+        0.25
+        >>> SignTest(arm="a", against="b", wins=10, losses=2, ties=0).p
+        0.03857421875
+        """
+        n, k = self.wins + self.losses, min(self.wins, self.losses)
+        return min(1.0, 2 * sum(math.comb(n, i) for i in range(k + 1)) / (1 << n))
+
+
+def run_figures(cell: Cell, run: OpenRun, target: float | None) -> RunFigures:
+    """Return the figures of a run."""
+    views, reports, direction = run.views, run.reports(), cell.direction
+    outcomes = views.outcome_counts()
+    completions = sum(outcomes.values())
+    programs = completions - sum(count for outcome, count in outcomes.items() if outcome in REPLY_FAILURES)
+    _, distinct = views.evaluated()
+    standing = run.bests()[0]
+    curve = best_curve(reports, direction)
+    reached = None if target is None else _reached(curve, target, direction)
+    return RunFigures(
+        seed=cell.seed,
+        completions=completions,
+        tokens=views.token_totals()[0],
+        best=standing.score(direction),
+        exact=standing.construction(direction).exact,
+        valid=outcomes.get(Outcome.VALID, 0) / max(completions, 1),
+        improved=sum(report.improved for report in reports) / max(completions, 1),
+        distinct=distinct / max(programs, 1),
+        reached=reached,
+        active_s=reports[-1].finished_s,
+    )
+
+
+def _reached(curve: Sequence[tuple[float, int, float]], target: float, direction: Direction) -> int | None:
+    return next((made for _, made, best in curve if direction.gain(best, target) >= 0), None)
+
+
+def arms_of(study: Study, figures: Mapping[str, RunFigures]) -> list[ArmFigures]:
+    """Return the arms that have a finished run, by problem, in the study's order.
+
+    Args:
+        study: Whose arms.
+        figures: Of the finished runs, by the cell's text.
+    """
+    arms = []
+    for problem in study.problems:
+        for arm in study.file.arms:
+            cells = [cell for cell in study.cells if (cell.problem, cell.arm) == (problem, arm)]
+            runs = [figures[str(cell)] for cell in cells if str(cell) in figures]
+            if runs:
+                arms.append(ArmFigures(problem=problem, arm=arm, runs=runs))
+    return arms
+
+
+def sign_tests(arms: Sequence[ArmFigures], problems: Mapping[str, Problem], first: str) -> list[SignTest]:
+    """Return each arm's test against the first one, over the pairs of all these problems."""
+    scores = {(arm.problem, arm.arm, run.seed): run.best for arm in arms for run in arm.runs}
+    names = dict.fromkeys(arm.arm for arm in arms if arm.arm != first)
+    tests = []
+    for name in names:
+        gains = [
+            problems[problem].direction.gain(score, scores[problem, first, seed])
+            for (problem, arm, seed), score in scores.items()
+            if arm == name and (problem, first, seed) in scores
+        ]
+        if gains:
+            wins, losses = sum(gain > 0 for gain in gains), sum(gain < 0 for gain in gains)
+            ties = len(gains) - wins - losses
+            tests.append(SignTest(arm=name, against=first, wins=wins, losses=losses, ties=ties))
+    return tests

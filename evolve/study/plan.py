@@ -1,0 +1,198 @@
+"""A study's file: arms, seeds and problems at one budget; and the runs that it asks for, in their order."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import yaml
+
+from evolve.compose import problem_of
+from evolve.config import Config
+from evolve.errors import ConfigError
+from evolve.options import parse_options, typed
+from evolve.study.engines import engine_key
+from evolve.types import Direction, Problem
+
+#: Options that the study itself decides.
+_OWN = re.compile(r"problem|problem\.name|run\..*|budget\..*")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
+
+
+@dataclass(frozen=True)
+class StudyBudget:
+    """What each run may spend: one of the two.
+
+    Attributes:
+        completions: Completions of the model.
+        minutes: Active time.
+    """
+
+    completions: int | None = None
+    minutes: float | None = None
+
+
+@dataclass(frozen=True)
+class StudyProblem:
+    """A problem of the study.
+
+    Attributes:
+        options: Words of `evolve run` for the runs of this problem.
+        target: The score whose cost in completions is compared; None for none.
+    """
+
+    options: list[str] = field(default_factory=list)
+    target: float | None = None
+
+
+@dataclass(frozen=True)
+class StudyFile:
+    """What a study's YAML file holds.
+
+    Attributes:
+        budget: Of each run.
+        seeds: A run is made of each arm, problem and seed.
+        problems: By name, as `evolve run problem=NAME` takes it; with `problem.path=DIR` in its options for one of
+            your own.
+        arms: Words of `evolve run`, by the arm's name. The others are tested against the first.
+        options: Words of all runs. Those of a problem go before them, and those of an arm before both.
+    """
+
+    budget: StudyBudget = field(default_factory=StudyBudget)
+    seeds: list[int] = field(default_factory=list)
+    problems: dict[str, StudyProblem] = field(default_factory=dict)
+    arms: dict[str, list[str]] = field(default_factory=dict)
+    options: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One run of a study."""
+
+    problem: str
+    direction: Direction
+    arm: str
+    config: Config
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        return self.config.run.seed
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return Path(self.config.run.dir or "")
+
+    def __str__(self) -> str:
+        return f"{self.problem}, {self.arm}, seed {self.seed}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Study:
+    """A study whose options are checked.
+
+    Attributes:
+        name: For people.
+        file: As it was written.
+        problems: By name.
+        cells: In the order of running.
+        folder: Where the runs and the results lie.
+    """
+
+    name: str
+    file: StudyFile
+    problems: Mapping[str, Problem]
+    cells: Sequence[Cell]
+    folder: Path
+
+
+def load_study(path: Path, folder: Path) -> Study:
+    """Read a study's file and check every arm's options on every problem.
+
+    The runs go by seed, then by problem, then by arm: of a study that is cut short, all arms have the same number of
+    seeds, but for the last. Among the arms of a problem and seed, those with the same engine go together.
+
+    Raises:
+        ConfigError: The file cannot be read or used.
+        ProblemError: A problem cannot be loaded.
+    """
+    file = _read(path)
+    configs = {(name, arm): _config(path, file, name, arm) for name in file.problems for arm in file.arms}
+    problems = {name: problem_of(configs[name, next(iter(file.arms))]) for name in file.problems}
+    cells = [
+        Cell(
+            problem=name,
+            direction=problems[name].direction,
+            arm=arm,
+            config=_seeded(configs[name, arm], seed, folder / name / f"{arm}-{seed}"),
+        )
+        for seed in file.seeds
+        for name in file.problems
+        for arm in _by_engine({arm: configs[name, arm] for arm in file.arms})
+    ]
+    return Study(name=path.stem, file=file, problems=problems, cells=cells, folder=folder)
+
+
+def _read(path: Path) -> StudyFile:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the study {path}: {error}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+    try:
+        problems = content.pop("problems", None) if isinstance(content, dict) else None
+        file = typed(content, StudyFile)
+        if not isinstance(problems, dict | None):
+            raise ConfigError("problems must be a mapping of names to their options")
+        # One by one: a mapping of frozen classes is more than OmegaConf can fill.
+        each = {str(name): typed(problem or {}, StudyProblem) for name, problem in (problems or {}).items()}
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    file = replace(file, problems=each)
+    _check(path, file)
+    return file
+
+
+def _check(path: Path, file: StudyFile) -> None:
+    """Refuse what no run could be made of."""
+    for key in ("seeds", "problems", "arms"):
+        if not getattr(file, key):
+            raise ConfigError(f"{path}: {key} is missing: name at least one")
+    if len(set(file.seeds)) < len(file.seeds):
+        raise ConfigError(f"{path}: seeds={file.seeds} names a seed twice")
+    if (file.budget.completions is None) is (file.budget.minutes is None):
+        raise ConfigError(f"{path}: budget needs completions or minutes, and not both")
+    for name in (*file.problems, *file.arms):
+        if not _NAME.fullmatch(name):
+            raise ConfigError(f"{path}: {name!r} cannot name a folder: use letters, digits, _ . + and -")
+
+
+def _config(path: Path, file: StudyFile, name: str, arm: str) -> Config:
+    """Return the options of an arm on a problem; seed and folder are not set."""
+    words: dict[str, str] = {}
+    for word in (*file.options, *file.problems[name].options, *file.arms[arm]):
+        key = word.partition("=")[0]
+        if _OWN.fullmatch(key):
+            raise ConfigError(f"{path}: {word} cannot be an option of an arm or a problem: the study decides it")
+        words[key] = word
+    budget = {f"budget.{key}": f"budget.{key}={value}" for key, value in vars(file.budget).items() if value is not None}
+    try:
+        config = parse_options([f"problem={name}", *words.values(), *budget.values()])
+        problem_of(config)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: arm {arm} on {name}: {error}") from error
+    return config
+
+
+def _seeded(config: Config, seed: int, folder: Path) -> Config:
+    return replace(config, run=replace(config.run, dir=str(folder), seed=seed))
+
+
+def _by_engine(configs: Mapping[str, Config]) -> list[str]:
+    """Return the arms, those with the same engine beside each other, else in their own order."""
+    arms = list(configs)
+    keys = [engine_key(configs[arm]) for arm in arms]
+    # The sort is stable: each arm stands where the first one with its engine does.
+    return sorted(arms, key=lambda arm: keys.index(engine_key(configs[arm])))

@@ -1,0 +1,81 @@
+"""The reads of the dashboard, on every kind of database."""
+
+import shutil
+
+import pytest
+
+from benchmarks.dashboard import Growth, made_up_run
+from database import open_database
+from database.dashboard import open_for_reading
+from evolve.dashboard.catalog import Catalog
+from evolve.errors import NotFoundError, StoreError
+from evolve.types import Outcome
+
+
+@pytest.fixture
+def url(made_database: str) -> str:
+    """A database with one run of two steps."""
+    with open_database(made_database) as database:
+        store = database.create_run(problem="p", model="m", folder="/run", seed=1, config="", started_at=0.0)
+        growth = Growth(store)
+        growth.seed()
+        growth.grow()
+        growth.grow()
+    return made_database
+
+
+def test_the_reads_agree_with_the_store(url):
+    """What is read narrowly is what the store reads whole: reports, lineages, scores, cells, the latest attempts."""
+    with open_for_reading(url) as database, open_database(url) as whole:
+        views, store = database.views(1), whole.run(1)
+        best = max(store.members(), key=lambda member: member.score or 0.0)
+
+        assert views.pulse().step == 2
+        assert views.pulse().attempt == 1024
+        assert views.pulse().running == 0
+        assert views.reports_after(0) == store.reports()[1:]
+        assert views.running_outcomes(1) == store.reports()[2].outcomes
+        assert {(each.id, each.parent_id, each.score) for each in views.sprouts_after(-1)} == {
+            (member.id, member.parent_id, member.score) for member in store.members()
+        }
+        assert [each.id for each in views.ancestry(best.id)] == [each.id for each in store.lineage(best.id)]
+        assert views.ancestry(99_999) == []
+        assert [cell for _, cell in views.cells_after(-1)] == store.archive_cells()
+        assert views.cells_after(len(store.archive_cells()) - 1) == []
+        assert views.scores_of([best.id, 99_999]) == {best.id: best.score}
+        assert [(each.id, each.outcome) for each in views.recent(3)] == [
+            (number, store.attempt(number).outcome) for number in (1024, 1023, 1022)
+        ]
+        children = views.children(0, 5)
+        assert [child.id for child in children] == sorted(child.id for child in children)
+        assert all(store.program(child.id).parent_id == 0 for child in children)
+        assert sum(views.island_sizes().values()) == len(store.memberships())
+        with pytest.raises(NotFoundError):
+            database.views(7)
+
+
+def test_nothing_can_be_written_through_it(url):
+    """The connections of the dashboard refuse to change a row, on every kind of database."""
+    with open_for_reading(url) as database:
+        views = database.views(1)
+
+        with pytest.raises(StoreError, match=r"read-?only"):
+            database.create_run(problem="p", model="m", folder="/f", seed=1, config="", started_at=0.0)
+        with pytest.raises(StoreError, match=r"read-?only"):
+            views.insert_attempt(Growth(views).seed_attempt())
+        assert views.pulse().attempt == 1024
+
+
+def test_a_run_made_anew_in_the_place_of_another_is_read_anew(tmp_path):
+    """A folder that was removed and filled again shows the new run, not what was remembered of the old one."""
+    folder = tmp_path / "run"
+    with Catalog(runs=tmp_path) as catalog:
+        with made_up_run(folder) as growth:
+            growth.grow()
+            assert catalog.all()[0][0].views.pulse().attempt == 512
+        shutil.rmtree(folder)
+        assert catalog.all() == ([], [])
+        with made_up_run(folder, seed=2) as growth:
+            (run,) = catalog.all()[0]
+            assert (run.record.seed, run.views.pulse().attempt) == (2, 0)
+            assert run.reports()[0].outcomes == {Outcome.VALID: 1}

@@ -1,0 +1,155 @@
+"""Whole studies, with the scripted engine, the real sandbox and one database; and what a kill leaves of them."""
+
+import io
+import json
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from support import TRIVIAL, program
+
+from evolve.compose import Clocks, open_run
+from evolve.errors import ConfigError
+from evolve.session import Outside
+from evolve.study import study
+
+ARMS = {
+    "plain": ["prompt.inspirations=0"],
+    "ancestors": ["prompt.ancestors=2", "prompt.inspirations=0", "selection=top_k", "selection.k=2"],
+    "top": ["selection=top_k"],
+}
+#: The best comes in the first step, so that little is confirmed.
+ANSWERS = (5, 6, 7, 8, 1, 2, 3, 4)
+
+
+def make(folder: Path, replies: Path, *words: str, seeds=(1,), arms=ARMS, completions=8) -> Path:
+    """Write a study of the trivial problem with one database."""
+    common = [
+        "engine=scripted",
+        f"engine.file={replies}",
+        "sandbox.require=none",
+        "sandbox.workers=2",
+        "rollout.late=0",
+        "rollout.parents=2",
+        "rollout.samples=2",
+        f"database.url=sqlite:///{folder / 'all.db'}",
+        *words,
+    ]
+    problems = {"trivial": {"options": [f"problem.path={TRIVIAL}"], "target": 17}}
+    file = folder / "small.yaml"
+    tree = {
+        "budget": {"completions": completions},
+        "seeds": list(seeds),
+        "options": common,
+        "problems": problems,
+        "arms": arms,
+    }
+    file.write_text(json.dumps(tree), encoding="utf-8")  # JSON is YAML
+    return file
+
+
+def call(*words: str) -> tuple[int, str]:
+    """Run the command in this process; return its exit code and what it printed."""
+    text = io.StringIO()
+    clocks = Clocks(monotonic=time.monotonic, wall=time.time)
+    code = study(words, Outside(clocks=clocks, console=Console(file=text, width=400)))
+    return code, text.getvalue()
+
+
+def rows(database: Path, query: str) -> list[tuple[object, ...]]:
+    """Return what the database answers; nothing while it is being made."""
+    if not database.exists():
+        return []
+    try:
+        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+            return connection.execute(query).fetchall()
+    except sqlite3.OperationalError:
+        return []
+
+
+def earlier_versions(run: Path) -> dict[int, set[int]]:
+    """Return how many ancestors the prompts of each step show."""
+    with open_run(run) as (_, store):
+        texts = {step: [attempt.prompt[1].content for attempt in store.attempts_of(step)] for step in (1, 2)}
+    return {step: {text.count("An earlier version of the current") for text in found} for step, found in texts.items()}
+
+
+def test_a_killed_study_goes_on_and_makes_nothing_twice(replies, tmp_path):
+    """`kill -9` in the middle of the second run: the first is skipped, the second resumed, the third made."""
+    file = make(tmp_path, replies([program(answer, sleep_s=0.15) for answer in ANSWERS]))
+    database, out = tmp_path / "all.db", tmp_path / "out"
+    command = [sys.executable, "-m", "evolve", "study", f"file={file}", f"to={out}"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 100
+        while len(rows(database, "select id from attempts where run_id = 2 and step > 0")) < 2:
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.02)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    before = rows(database, "select * from attempts order by run_id, id")
+
+    code, text = call(f"file={file}", f"to={out}")
+    after = rows(database, "select * from attempts order by run_id, id")
+
+    assert code == 0
+    assert 9 + 3 <= len(before) < 18
+    assert set(before) <= set(after)
+    counts = rows(database, "select run_id, count(*), count(distinct id) from attempts group by run_id")
+    assert counts == [(number, 9, 9) for number in (1, 2, 3)]
+    assert "trivial, plain, seed 1 (" not in text
+    assert "3 of 3 runs are finished" in text
+    results = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    assert results["runs"] == {"planned": 3, "finished": 3}
+    assert [(arm["arm"], arm["median"], arm["reached"]) for arm in results["results"]] == [
+        ("plain", 8.0, None),
+        ("ancestors", 8.0, None),
+        ("top", 8.0, None),
+    ]
+    assert (out / "trivial.png").read_bytes().startswith(b"\x89PNG")
+    assert "| plain | 1 | 8 | 8 to 8 |" in (out / "results.md").read_text(encoding="utf-8")
+    assert earlier_versions(out / "trivial" / "ancestors-1") == {1: {0}, 2: {1}}
+    assert earlier_versions(out / "trivial" / "plain-1") == {1: {0}, 2: {0}}
+
+
+def test_a_booking_ends_in_time_and_the_next_goes_on(replies, tmp_path):
+    """A run of 4 s is cut after 2 s; the study says how to go on, and the next booking ends it; then it idles."""
+    texts = replies([program(answer) for answer in ANSWERS])
+    file = make(tmp_path, texts, "engine.latency_s=1", arms={"plain": []}, completions=16)
+    words = (f"file={file}", f"to={tmp_path / 'out'}")
+
+    code, text = call(*words, "minutes=0.0333", "reserve=0")
+    made = rows(tmp_path / "all.db", "select count(*) from attempts where step > 0")
+    again, whole = call(*words)
+    idle, nothing = call(*words)
+
+    assert (code, again, idle) == (0, 0, 0)
+    assert f"go on with: evolve study file={file}" in text
+    assert not made or made[0][0] < 16
+    assert "1 of 1 runs are finished" in whole
+    assert "runs are left" not in nothing
+    assert rows(tmp_path / "all.db", "select count(*) from attempts where step > 0") == [(16,)]
+
+
+def test_a_folder_with_another_run_is_refused(replies, tmp_path):
+    """An arm that was changed after its run was made is no longer that run; a larger budget goes on with it."""
+    file = replies([program(answer) for answer in ANSWERS])
+    arms = {"plain": ["prompt.inspirations=0"]}
+    words = (f"file={make(tmp_path, file, arms=arms, completions=4)}", f"to={tmp_path / 'out'}")
+    assert call(*words)[0] == 0
+
+    make(tmp_path, file, arms={"plain": ["prompt.inspirations=1"]}, completions=4)
+    with pytest.raises(ConfigError, match=r"prompt\.inspirations=0, the study asks for 1"):
+        call(*words)
+    make(tmp_path, file, "sandbox.workers=1", arms=arms, completions=8)
+    assert call(*words)[0] == 0
+
+    assert rows(tmp_path / "all.db", "select count(*) from attempts where step > 0") == [(8,)]

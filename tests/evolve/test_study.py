@@ -1,0 +1,173 @@
+"""Studies on paper: what a file asks for, which runs share an engine, and what the figures say."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from support import TRIVIAL
+
+from evolve.config import GrpoConfig
+from evolve.engine.scripted import ScriptedEngine
+from evolve.errors import ConfigError
+from evolve.options import parse_options
+from evolve.study.engines import Engines
+from evolve.study.figures import ArmFigures, RunFigures, SignTest, sign_tests
+from evolve.study.plan import load_study
+from evolve.types import Direction
+from problems import load_problem
+
+SHIPPED = sorted((Path(__file__).parents[2] / "configs" / "studies").glob("*.yaml"))
+FILE = """
+budget: {completions: 8}
+seeds: [1, 2]
+options: [engine=scripted, engine.file=one.jsonl, rollout.samples=2]
+problems:
+  trivial: {options: [problem.path=%s], target: 90}
+  cap_set_6: {}
+arms:
+  plain: [prompt.inspirations=0]
+  other: [engine.file=two.jsonl]
+  large: [rollout.samples=4]
+"""
+
+
+def run(best: float, seed: int = 0, reached: int | None = None) -> RunFigures:
+    return RunFigures(
+        seed=seed, completions=8, tokens=80, best=best, exact=None, valid=0.5, improved=0.25, distinct=0.75,
+        reached=reached, active_s=2.0,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def study_file(tmp_path):
+    """A study of two problems, three arms and two seeds."""
+    file = tmp_path / "study.yaml"
+    file.write_text(FILE % TRIVIAL, encoding="utf-8")
+    return file
+
+
+def test_the_runs_go_by_seed_then_problem_then_engine(study_file, tmp_path):
+    """A study that is cut is balanced, and arms with the same engine follow each other."""
+    study = load_study(study_file, tmp_path / "out")
+
+    assert [str(cell) for cell in study.cells] == [
+        f"{problem}, {arm}, seed {seed}"
+        for seed in (1, 2)
+        for problem in ("trivial", "cap_set_6")
+        for arm in ("plain", "large", "other")
+    ]
+    assert len({cell.folder for cell in study.cells}) == 12
+    assert study.cells[0].folder == tmp_path / "out" / "trivial" / "plain-1"
+
+
+def test_the_options_of_an_arm_go_before_those_of_all(study_file, tmp_path):
+    """Each run has the study's budget and its own seed; an arm's word replaces the same word of all."""
+    cells = {(cell.problem, cell.arm, cell.seed): cell.config for cell in load_study(study_file, tmp_path).cells}
+
+    assert cells["trivial", "plain", 1].prompt.inspirations == 0
+    assert cells["trivial", "large", 2].rollout.samples == 4
+    assert cells["cap_set_6", "plain", 2].rollout.samples == 2
+    assert {config.budget.completions for config in cells.values()} == {8}
+    assert cells["cap_set_6", "other", 2].run.seed == 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("budget: {completions: 8}", "budget: {}", "budget needs completions or minutes"),
+        ("budget: {completions: 8}", "budget: {completions: 8, minutes: 2}", "and not both"),
+        ("budget: {completions: 8}", "budget: {completions: many}", "many"),
+        ("seeds: [1, 2]", "seeds: [1, 1]", "names a seed twice"),
+        ("seeds: [1, 2]", "", "seeds is missing"),
+        ("  cap_set_6: {}", "  cap_set_66: {}", "cap_set_66 is unknown"),
+        ("  cap_set_6: {}", "  cap_set_6: {goal: 3}", "goal"),
+        ("[prompt.inspirations=0]", "[prompt.inspiration=0]", "arm plain on trivial: prompt.inspiration is no option"),
+        ("[prompt.inspirations=0]", "[run.seed=3]", "run.seed=3 cannot be an option of an arm"),
+        ("[prompt.inspirations=0]", "[budget.steps=3]", "budget.steps=3 cannot be an option of an arm"),
+        ("  plain:", "  a/b:", "'a/b' cannot name a folder"),
+        ("arms:", "arm:", "arm"),
+        ("seeds: [1, 2]", "seeds: [1, 2", "is no YAML"),
+    ],
+)
+def test_a_wrong_file_is_answered_in_one_line(study_file, tmp_path, old, new, message):
+    """The line names the file and the cure; nothing is made."""
+    study_file.write_text(study_file.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+
+    with pytest.raises(ConfigError) as caught:
+        load_study(study_file, tmp_path / "out")
+
+    assert message in str(caught.value)
+    assert str(study_file) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_runs_share_an_engine_exactly_if_they_ask_for_the_same(tmp_path):
+    """Another seed or prompt does not matter, another temperature does, and a trained policy is nobody else's."""
+    file = tmp_path / "replies.jsonl"
+    file.write_text('{"text": "no code"}\n', encoding="utf-8")
+    first = parse_options(["problem=cap_set_6", "engine=scripted", f"engine.file={file}"])
+    alike = replace(first, run=replace(first.run, seed=9), prompt=replace(first.prompt, inspirations=0))
+    warmer = replace(first, sampling=replace(first.sampling, temperature=1.0))
+    learner = replace(first, learner=GrpoConfig())
+
+    with Engines() as engines:
+        one = engines.lend(first, None)
+        assert isinstance(one, ScriptedEngine)
+        assert engines.lend(alike, None) is one
+        assert engines.lend(warmer, None) is not one
+        trained = engines.lend(learner, None)
+        assert engines.lend(learner, None) is not trained
+        assert engines.built == 4
+
+
+def test_quantiles_go_from_the_worst_to_the_best():
+    """Linear between two runs; where lower is better, the worst is the highest."""
+    arm = ArmFigures(problem="p", arm="a", runs=[run(3.0), run(1.0), run(2.0)])
+
+    assert [arm.quantile(share / 4, Direction.MAX) for share in range(5)] == [1.0, 1.5, 2.0, 2.5, 3.0]
+    assert [arm.quantile(share / 4, Direction.MIN) for share in range(5)] == [3.0, 2.5, 2.0, 1.5, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("reached", "median"), [([4, 8, 12], 8), ([4, 8, None], 8), ([4, None, None], None), ([4, None], None)]
+)
+def test_a_run_that_never_reached_the_target_counts_as_the_slowest(reached, median):
+    """The median is one of the arm, not of those that were lucky."""
+    assert ArmFigures(problem="p", arm="a", runs=[run(1.0, reached=each) for each in reached]).reached == median
+
+
+def test_pairs_are_of_the_same_problem_and_seed():
+    """By hand: the arm is better where it should be higher, worse where it should be lower; one run has no partner."""
+    problems = {"high": load_problem("cap_set_6"), "low": load_problem("bin_packing")}
+    arms = [
+        ArmFigures(problem="high", arm="base", runs=[run(1.0, 1), run(2.0, 2)]),
+        ArmFigures(problem="high", arm="new", runs=[run(1.5, 1), run(2.0, 2), run(9.0, 3)]),
+        ArmFigures(problem="low", arm="base", runs=[run(1.0, 1)]),
+        ArmFigures(problem="low", arm="new", runs=[run(1.5, 1)]),
+    ]
+
+    assert sign_tests(arms, problems, "base") == [SignTest(arm="new", against="base", wins=1, losses=1, ties=1)]
+
+
+@pytest.mark.parametrize(
+    ("wins", "losses", "p"), [(3, 0, 0.25), (0, 3, 0.25), (6, 0, 0.03125), (5, 1, 0.21875), (1, 1, 1.0), (0, 0, 1.0)]
+)
+def test_the_sign_test_counts_coins(wins, losses, p):
+    """Of 6 fair coins, 0 or 6 heads come up in 2 of 64 cases, at most 1 or at least 5 in 14."""
+    assert SignTest(arm="a", against="b", wins=wins, losses=losses, ties=4).p == p
+
+
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
+def test_the_shipped_studies_can_be_run(file, tmp_path):
+    """Each arm's options and each problem are there, at least three seeds, and a target for each problem."""
+    tree = yaml.safe_load(file.read_text(encoding="utf-8"))
+    problems, arms = list(tree["problems"].items()), list(tree["arms"].items())
+
+    # All pairs would take seconds.
+    for part in ({"problems": dict(problems[:1])}, {"arms": dict(arms[:1])}):
+        (tmp_path / "part.yaml").write_text(yaml.safe_dump({**tree, **part}), encoding="utf-8")
+        study = load_study(tmp_path / "part.yaml", tmp_path)
+        assert len(study.file.seeds) >= 3
+        assert all(problem.target is not None for problem in study.file.problems.values())
