@@ -3,21 +3,21 @@
     python -m benchmarks.dashboard [--programs 100000] [--keep DIR]
 
 Makes a run of made-up attempts in steps of 512, with islands, archive, confirmed bests and a learner's figures, serves
-it with `evolve serve`, and asks for each page: for the first time, again (the median of five), and after a new step was
-stored, as while the run goes on. Prints milliseconds, and the bytes of the page with all its files.
+it with `evolve serve`, and asks for each page: for the first time, again (the mean of ten), and after a new step was
+stored, as while the run goes on. Prints milliseconds by the clock and of a core, and a page's bytes with its files.
 """
 
 import argparse
 import json
 import math
+import os
 import random
 import re
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -95,8 +95,12 @@ class Growth:
         values = {
             "reward": self._best - 0.3 * math.exp(-self.step / 40),
             "entropy": 0.2 + 1.1 * math.exp(-self.step / 60),
-            "importance_ratio": 1 + self._random.gauss(0, 0.02),
-            "update_s": 9.0,
+            "importance_min": 0.9 + self._random.gauss(0, 0.02),
+            "importance_mean": 1 + self._random.gauss(0, 0.002),
+            "importance_max": 1.1 + self._random.gauss(0, 0.02),
+            "generate_s": 20.0,
+            "wait_s": 3.0,
+            "train_s": 9.0,
             "sync_s": 0.7,
         }
         self.store.insert_training(Training(step=self.step, values=values))
@@ -199,25 +203,36 @@ def made_up_run(path: Path, *, seed: int = 1) -> Iterator[Growth]:
         yield growth
 
 
+class Served:
+    """A running `evolve serve`.
+
+    Attributes:
+        address: Where it is.
+    """
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        """Take a process that has just been started; it prints its address first."""
+        if process.stdout is None:
+            raise ValueError("the server has no output")
+        self.address = process.stdout.readline().split()[1].rstrip("/")
+        self._stat = Path(f"/proc/{process.pid}/stat")
+
+    def cpu_s(self) -> float:
+        """Return the seconds of a core that it has used, all threads together."""
+        fields = self._stat.read_text(encoding="ascii").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 @contextmanager
-def served(runs: Path) -> Iterator[str]:
-    """Serve a folder of runs with the real command; give its address."""
+def served(runs: Path) -> Iterator[Served]:
+    """Serve a folder of runs with the real command."""
     words = [sys.executable, "-m", "evolve", "serve", f"runs={runs}", "port=0", "token=none"]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
-    if process.stdout is None:
-        raise ValueError("the server has no output")
     try:
-        yield process.stdout.readline().split()[1].rstrip("/")
+        yield Served(process)
     finally:
         process.terminate()
         process.wait()
-
-
-def ms(call: Callable[[], httpx.Response]) -> float:
-    """Return how long an answer takes."""
-    start = time.perf_counter()
-    call().raise_for_status()
-    return (time.perf_counter() - start) * 1e3
 
 
 def weight(client: httpx.Client, address: str) -> int:
@@ -241,14 +256,24 @@ def main() -> None:
             while growth.size < arguments.programs:
                 growth.grow()
             print(f"{growth.size} attempts in {growth.step} steps, made in {time.perf_counter() - start:.0f} s")
-            with served(runs) as address, httpx.Client(base_url=address, timeout=60) as client:
-                measure(client, growth)
+            with served(runs) as server, httpx.Client(base_url=server.address, timeout=60) as client:
+                measure(server, client, growth)
 
 
-def measure(client: httpx.Client, growth: Growth) -> None:
+def measure(server: Served, client: httpx.Client, growth: Growth) -> None:
     """Print the times of each page."""
-    key = re.findall(r'href="/runs/(\w+)"', client.get("/").text)[0]
-    best = re.findall(rf"/runs/{key}/programs/(\d+)", client.get("/").text)[0]
+
+    def timed(path: str, times: int = 1) -> str:
+        """Return milliseconds of the clock and of a core for one answer, the mean of several."""
+        start, cpu = time.perf_counter(), server.cpu_s()
+        for _ in range(times):
+            client.get(path).raise_for_status()
+        return f"{(time.perf_counter() - start) / times * 1e3:8.0f} {(server.cpu_s() - cpu) / times * 1e3:5.0f}"
+
+    first = timed("/")
+    text = client.get("/").text
+    key = re.findall(r'href="/runs/(\w+)"', text)[0]
+    best = re.findall(rf"/runs/{key}/programs/(\d+)", text)[0]
     pages = {
         "best bounds": "/",
         "run": f"/runs/{key}",
@@ -256,13 +281,13 @@ def measure(client: httpx.Client, growth: Growth) -> None:
         "tree": f"/runs/{key}/tree",
         "compare": f"/compare?run={key}",
     }
-    print(f"{'page':<12} {'first ms':>9} {'again ms':>9} {'after a step ms':>16} {'bytes':>9}")
+    print(f"{'page':<12} {'first':>14} {'again':>14} {'after a step':>14} {'bytes':>9}")
     for name, path in pages.items():
-        first = ms(lambda: client.get(path))  # noqa: B023
-        again = statistics.median(ms(lambda: client.get(path)) for _ in range(5))  # noqa: B023
+        first = first if path == "/" else timed(path)
+        again = timed(path, 10)
         growth.grow()
-        grown = ms(lambda: client.get(path))  # noqa: B023
-        print(f"{name:<12} {first:9.0f} {again:9.0f} {grown:16.0f} {weight(client, path):9}")
+        grown = timed(path)
+        print(f"{name:<12} {first} {again} {grown} {weight(client, path):9}", flush=True)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,11 @@ reward, entropy, distinct programs, memory, and the best score. At the end it re
 With `seconds=N` the search ends itself `RESERVE_S` seconds before N, counted from the start of this process; what is
 left is for the update of the step that was cut, the last checkpoint and the report. The run's folder, with checkpoints
 of 12 bytes a parameter, is not in OUT but `learn-NAME` in the folder for temporary files, NAME being OUT's, unless
-`run.dir=` names another; `evolve export run=... to=FOLDER` works on it afterwards.
+`run.dir=` names another. Typed again, the command goes on with that run, by the options it has; `evolve export run=...
+to=FOLDER` works on it.
 """
 
+import contextlib
 import dataclasses
 import json
 import shutil
@@ -20,7 +22,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +30,13 @@ from rich.console import Console
 
 from database.store import RunStore
 from evolve import compose
-from evolve.options import parse_options
-from evolve.run_folder import new_run_folder
-from evolve.session import Outside, Session, begin
+from evolve.options import load_config, parse_options
+from evolve.run_folder import existing_run_folder, new_run_folder
+from evolve.session import Outside, Session, begin, reopen
 from evolve.types import Outcome, StepReport
 
 #: Kept for the last checkpoint, the report and the copies.
-RESERVE_S = 60.0
+RESERVE_S = 75.0
 #: What the defaults of `evolve run` are changed to.
 WORDS = (
     "problem=circle_packing",
@@ -53,7 +55,7 @@ WORDS = (
 )
 
 
-def step_row(store: RunStore, report: StepReport, trained: dict[int, dict[str, float]]) -> dict[str, Any]:
+def step_row(store: RunStore, report: StepReport) -> dict[str, Any]:
     """Return what is known of one step."""
     attempts = store.attempts_of(report.step)
     tokens = sum(attempt.completion.tokens for attempt in attempts)
@@ -74,14 +76,11 @@ def step_row(store: RunStore, report: StepReport, trained: dict[int, dict[str, f
         "mean_reward": statistics.fmean(rewards) if rewards else None,
         "outcomes": {str(outcome): count for outcome, count in report.outcomes.items()},
         "best": report.best,
-        "training": trained.get(report.step),
     }
 
 
-def figures(store: RunStore, engine_s: float, words: Sequence[str]) -> dict[str, Any]:
+def figures(rows: Sequence[dict[str, Any]], engine_s: float, words: Sequence[str]) -> dict[str, Any]:
     """Return everything that the result page shows."""
-    trained = {training.step: dict(training.values) for training in store.trainings()}
-    rows = [step_row(store, report, trained) for report in store.reports()[1:]]
     means: dict[str, float] = {}
     for name in ("sync_s", "generate_s", "wait_s", "train_s"):
         values = [row["training"][name] for row in rows if row["training"]]
@@ -99,7 +98,7 @@ def figures(store: RunStore, engine_s: float, words: Sequence[str]) -> dict[str,
         "peak_memory_gib": max(peaks, default=None),
         "tokens_per_s": sum(row["tokens"] for row in rows) / max(sum(row["generate_s"] for row in rows), 1e-9),
         "best": rows[-1]["best"] if rows else None,
-        "each_step": rows,
+        "each_step": list(rows),
     }
 
 
@@ -118,7 +117,9 @@ class Figures:
         self._out = out
         self._engine_s = engine_s
         self._words = words
+        self._rows: dict[int, dict[str, Any]] = {}
         self._ended = threading.Event()
+        self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._watch, name="figures")
 
     def __enter__(self) -> "Figures":
@@ -132,7 +133,18 @@ class Figures:
 
     def write(self) -> dict[str, Any]:
         """Write and return the figures; the file is complete at any moment."""
-        row = figures(self._store, self._engine_s, self._words)
+        with self._lock:
+            return self._write()
+
+    def _write(self) -> dict[str, Any]:
+        trained = {training.step: dict(training.values) for training in self._store.trainings()}
+        reports = self._store.reports()
+        for report in reports[1:]:
+            # What is late is late by one step: older rows stand, for reading them again would cost the engine its core.
+            if report.step not in self._rows or report.step >= reports[-1].step - 1:
+                self._rows[report.step] = step_row(self._store, report)
+            self._rows[report.step]["training"] = trained.get(report.step)
+        row = figures(list(self._rows.values()), self._engine_s, self._words)
         partial = self._out / "figures.json.partial"
         partial.write_text(json.dumps(row, indent=1), encoding="utf-8")
         partial.rename(self._out / "figures.json")
@@ -170,11 +182,34 @@ def merged(words: Sequence[str]) -> list[str]:
 
 
 def limited(session: Session, seconds: float) -> Session:
-    """Return the session with its search ended after `seconds`."""
+    """Return the session with its search ended after `seconds` more."""
     asked = session.config.budget.minutes
-    minutes = max(0.0, seconds / 60)
+    minutes = (session.store.reports()[-1].finished_s + max(0.0, seconds)) / 60
     budget = dataclasses.replace(session.config.budget, minutes=minutes if asked is None else min(minutes, asked))
     return dataclasses.replace(session, config=dataclasses.replace(session.config, budget=budget))
+
+
+@contextlib.contextmanager
+def opened(words: Sequence[str], model: Path, console: Console) -> Iterator[Session]:
+    """Begin the run that the words ask for, or go on with it where its folder holds one, which keeps its options."""
+    outside = Outside(clocks=compose.Clocks(monotonic=time.monotonic, wall=time.time), console=console)
+    config = parse_options(words)
+    path = Path(str(config.run.dir))
+    goes_on = (path / "run.yaml").exists()
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(existing_run_folder(path) if goes_on else new_run_folder(path))
+        if goes_on:
+            text, run_id = folder.read_run()
+            config = load_config(text)
+        problem, crew = compose.problem_of(config), compose.crew_of(config)
+        workshop = stack.enter_context(compose.open_workshop(problem, require=config.sandbox.require, crew=crew))
+        evaluations = () if goes_on else compose.check_seed(workshop, seed=config.run.seed)
+        compose.check_learner(config, model, folder)
+        database = stack.enter_context(compose.open_run_database(config, folder))
+        if goes_on:
+            yield reopen(config, folder, database.run(run_id), workshop, outside)
+        else:
+            yield begin(config, folder, database, workshop, evaluations, outside)
 
 
 def main() -> None:
@@ -183,31 +218,23 @@ def main() -> None:
     model, out = Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve()
     seconds, options = split(sys.argv[3:])
     words = merged([f"model={model}", f"run.dir={Path(tempfile.gettempdir()) / f'learn-{out.name}'}", *options])
-    config = parse_options(words)
-    out.mkdir(parents=True, exist_ok=True)
-    problem = compose.problem_of(config)
     console = Console(width=160)
-    clocks = compose.Clocks(monotonic=time.monotonic, wall=time.time)
-    crew = compose.crew_of(config)
-    with (
-        new_run_folder(Path(str(config.run.dir))) as folder,
-        compose.open_workshop(problem, require=config.sandbox.require, crew=crew) as workshop,
-        compose.open_run_database(config, folder) as database,
-    ):
-        evaluations = compose.check_seed(workshop, seed=config.run.seed)
-        compose.check_learner(config, model, folder)
-        session = begin(config, folder, database, workshop, evaluations, Outside(clocks=clocks, console=console))
-        engine = compose.build_engine(config, model)
+    out.mkdir(parents=True, exist_ok=True)
+    with opened(words, model, console) as session:
+        engine = compose.build_engine(session.config, model)
         engine_s = time.monotonic() - started
-        console.print(f"engine ready after {engine_s:.1f} s; sandbox {workshop.sandbox.report.tier}; {machine()}")
+        console.print(
+            f"engine ready after {engine_s:.1f} s; sandbox {session.workshop.sandbox.report.tier}; {machine()}"
+        )
         with Figures(session.store, out, engine_s, words) as watched:
             if seconds is not None:
                 session = limited(session, seconds - engine_s - RESERVE_S)
             ended = session.go(engine, model)
             row = watched.write()
-        console.print(f"{ended.reason}; best {ended.best!r}; the run is in {folder.path}")
-        shutil.copytree(folder.report, out / "report", dirs_exist_ok=True)
-        with sqlite3.connect(folder.path / "evolve.db") as source, sqlite3.connect(out / "evolve.db") as target:
+        console.print(f"{ended.reason}; best {ended.best!r}; the run is in {session.folder.path}")
+        shutil.copytree(session.folder.report, out / "report", dirs_exist_ok=True)
+        database = session.folder.path / "evolve.db"
+        with sqlite3.connect(database) as source, sqlite3.connect(out / "evolve.db") as target:
             source.backup(target)  # a copy of the file would lack what still lies beside it
         engine.close()
     console.print("\n".join(f"{name}: {value}" for name, value in row.items() if name != "each_step"), highlight=False)

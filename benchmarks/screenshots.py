@@ -200,10 +200,10 @@ def main() -> None:
             make_runs(runs)
         for folder, pages in ((large, made_up), (runs, searched)):
             with served(folder) as site:
-                for name, path in pages(site).items():
-                    shoot(browser, site + path, arguments.to / f"{name}.png", "light")
+                for name, path in pages(site.address).items():
+                    shoot(browser, site.address + path, arguments.to / f"{name}.png", "light")
                 if folder == runs:
-                    shoot(browser, site, arguments.to / "bests-dark.png", "dark")
+                    shoot(browser, site.address, arguments.to / "bests-dark.png", "dark")
         browser.close()
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import event, func, select
+from sqlalchemy import Text, cast, event, func, select
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -20,7 +20,7 @@ from database.schema import MIGRATIONS
 from database.session import Storage, connect
 from database.store import RunStore
 from evolve.errors import NotFoundError, StoreError
-from evolve.types import ArchiveCell, Outcome, StepReport
+from evolve.types import ArchiveCell, Attempt, Outcome, StepReport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,10 +115,14 @@ class RunViews(RunStore):
             return sorted(Sprout(*row) for row in connection.execute(select(whole)))
 
     def cells_after(self, number: int) -> Sequence[tuple[int, ArchiveCell]]:
-        """Return the archive cells that were stored after the one with this number, with their numbers, in order."""
+        """Return who took each cell last after the archive cell with this number, with their numbers, in order."""
+        ours = (CellRow.run_id == self.record.id, CellRow.number > number)
+        last = select(func.max(CellRow.number)).where(*ours)
+        # As text, for not every database can compare JSON.
+        last = last.group_by(CellRow.island, CellRow.grid, cast(CellRow.cell, Text))
         query = (
             select(CellRow.number, CellRow.program_id, CellRow.island, CellRow.grid, CellRow.cell, CellRow.step)
-            .where(CellRow.run_id == self.record.id, CellRow.number > number)
+            .where(*ours, CellRow.number.in_(last))
             .order_by(CellRow.number)
         )
         with self._reading() as connection:
@@ -126,6 +130,10 @@ class RunViews(RunStore):
                 (number, ArchiveCell(program_id=program, island=island, grid=grid, cell=tuple(cell), step=step))
                 for number, program, island, grid, cell, step in connection.execute(query)
             ]
+
+    def attempts(self, ids: Sequence[int]) -> Sequence[Attempt]:
+        """Return those of the attempts that there are, by id."""
+        return self._attempts(AttemptRow.id.in_(ids)) if ids else []
 
     def scores_of(self, program_ids: Sequence[int]) -> Mapping[int, float]:
         """Return the scores of those of the programs that have one."""

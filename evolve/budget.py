@@ -17,7 +17,8 @@ class Budget:
         completions: Completions of the model.
         tokens: Generated tokens.
         score: A score to reach, in the problem's unit.
-        booked_s: Seconds of active time at which this session has to end, whatever is left of the run.
+        booked_s: Seconds of active time from which on this session begins no step, whatever is left of the run. The
+            step that goes on then is finished, so that a run is the same however it is cut into sessions.
     """
 
     steps: int | None
@@ -71,6 +72,4 @@ def spent(budget: Budget, tally: Tally, *, steps: int, active_s: float) -> str |
         return f"{budget.completions} completions are made"
     if budget.tokens is not None and tally.tokens >= budget.tokens:
         return f"{budget.tokens} tokens are generated"
-    if budget.booked_s is not None and active_s >= budget.booked_s:
-        return "the booked time is used up"
     return None

@@ -56,9 +56,6 @@ from sandbox import Sandbox, SandboxUnavailable, Tier, open_sandbox
 PRELOAD = ("numpy", "scipy.optimize")
 #: A run without a budget stops after this long, in minutes.
 _DEFAULT_MINUTES = 60.0
-#: Shares of a step's evaluations that may go on beside the next step: waiting for all costs a third of the children/s
-#: (docs/results), but a learner learns only from those that it waits for.
-_LATE, _LATE_LEARNING = 0.5, 0.1
 #: From this size on a model is asked for edits instead of full rewrites, in parameters.
 _EDITS_FROM = 7e9
 #: Python costs about 3 to 4 characters a token; the lower end keeps a prompt inside the model's context.
@@ -246,13 +243,6 @@ def _read_key(path: Path) -> str:
         return path.expanduser().read_text(encoding="utf-8").strip()
     except OSError as error:
         raise ConfigError(f"cannot read engine.key_file={path}: {error.strerror}") from error
-
-
-def late_share(config: Config) -> float:
-    """Return which share of a step's evaluations may be unfinished when the next step begins."""
-    if config.rollout.late is not None:
-        return config.rollout.late
-    return _LATE_LEARNING if isinstance(config.learner, GrpoConfig) else _LATE
 
 
 def check_learner(config: Config, model: Path | None, folder: RunFolder) -> None:

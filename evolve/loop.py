@@ -136,7 +136,7 @@ class Evolution:
         number = len(self._parts.store.reports())
         if self._unchecked is not None:
             self._confirm([self._unchecked])
-        while not (reason := self._spent(number - 1)):
+        while not (reason := self._spent(number - 1) or self._booked()):
             yield number
             number += 1
         self.ended = reason
@@ -345,6 +345,10 @@ class Evolution:
 
     def _spent(self, steps: int) -> str | None:
         return spent(self._budget, self._tally, steps=steps, active_s=self._clock())
+
+    def _booked(self) -> str | None:
+        over = self._budget.booked_s is not None and self._clock() >= self._budget.booked_s
+        return "the booked time is used up" if over else None
 
     def _id(self, step: int, group: int, sample: int) -> int:
         size = self._settings.parents * self._settings.samples

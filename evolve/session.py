@@ -22,7 +22,6 @@ from evolve.compose import (
     check_seed,
     create_run,
     crew_of,
-    late_share,
     open_run_database,
     open_workshop,
     policy_name,
@@ -109,7 +108,7 @@ class Outside:
     """What a session takes from outside: the time, and where to print.
 
     Attributes:
-        until: When the session must end, by the monotonic clock; None for when the run does.
+        until: From when on no step begins, by the monotonic clock; None for as long as the run goes on.
     """
 
     clocks: Clocks
@@ -201,7 +200,7 @@ class Session:
             parents=rollout.parents,
             samples=rollout.samples,
             workers=self.workshop.workers,
-            late=late_share(self.config),
+            late=rollout.late,
             seed=self.config.run.seed,
             seeded=self.store.merged() > 0,
             reuse=self.config.database.reuse,

@@ -4,8 +4,8 @@ With the centres fixed, "no overlap" reads r_i + r_j <= |c_i - c_j|, and "inside
 wall: both are linear in the radii, and so is their sum. HiGHS solves that in floats, with violations of some 1e-8; two
 rounds of iterative refinement (Gleixner, Steffy, Wolter, INFORMS Journal on Computing 28(3), 2016) take them below
 1e-20: each solves the same program for the correction, in a unit 2^24 times smaller, from residuals that are computed
-in integers. What is then left of violations, and the rounding of the distances, is subtracted from every radius, so that
-the result is feasible in exact arithmetic, whatever HiGHS answered.
+in integers. What is then left of violations, and the rounding of the distances, is subtracted from every radius, so
+that the result is feasible in exact arithmetic, whatever HiGHS answered.
 """
 
 import itertools

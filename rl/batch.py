@@ -1,7 +1,7 @@
 """From the groups of a step to the rows that the trainer takes, and to what they say of the search. Pure."""
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,7 @@ class Row:
         logprobs: `(T,)` log-probabilities under the engine's distribution.
         advantage: 0 when masked.
         counts: Whether its tokens are in the loss.
+        fresh: Whether the weights that learn from it have drawn it; else those of the update before have.
     """
 
     prompt_ids: tuple[int, ...]
@@ -28,10 +29,24 @@ class Row:
     logprobs: tuple[float, ...]
     advantage: float
     counts: bool
+    fresh: bool
 
 
-#: Stands where an attempt is masked: the trainer wants the same number of rows each step. One token costs nothing.
-PLACEHOLDER = Row(prompt_ids=(0,), completion_ids=(0,), logprobs=(0.0,), advantage=0.0, counts=False)
+#: Fills up: the trainer wants the same number of rows each step. One token costs nothing.
+PLACEHOLDER = Row(prompt_ids=(0,), completion_ids=(0,), logprobs=(0.0,), advantage=0.0, counts=False, fresh=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grown:
+    """A group of the update before, some of whose evaluations have ended since.
+
+    Attributes:
+        group: All of it that is evaluated by now.
+        late: Ids of what has come since.
+    """
+
+    group: Group
+    late: frozenset[int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +54,7 @@ class Batch:
     """What one update learns from.
 
     Attributes:
-        rows: `(B * n,)`, group after group, within a group by length.
+        rows: `(B * n,)`, group after group, within a group by length; what is late after them, placeholders at the end.
         figures: What the step's groups say of the search, by name.
     """
 
@@ -55,8 +70,8 @@ class Batch:
 def rewards_of(group: Group, settings: GrpoSettings) -> Array:
     """Return a group's rewards, `(n,)`, NaN where an attempt must not count.
 
-    That is where it is missing (its evaluation had not ended with the step, or it was made before a resume), was lost
-    to an infrastructure failure, or was cut at the token limit and `mask_truncated` says so.
+    That is where it is missing (its evaluation has not ended, or it was made before a resume), was lost to an
+    infrastructure failure, or was cut at the token limit and `mask_truncated` says so.
     """
     rewards_n = np.full(settings.samples, np.nan)
     for attempt in group:
@@ -74,46 +89,72 @@ def informative(groups: Sequence[Group], settings: GrpoSettings) -> list[Group]:
 
 
 def make_batch(
-    groups: Sequence[Group], settings: GrpoSettings, encode: Callable[[Sequence[Message]], Sequence[int]]
+    groups: Sequence[Group],
+    settings: GrpoSettings,
+    encode: Callable[[Sequence[Message]], Sequence[int]],
+    late: Sequence[Grown] = (),
 ) -> Batch:
     """Return the rows and figures of the groups of one or more steps.
 
-    Where there are more groups than an update takes, those that tell something come first.
+    Where there are more groups than an update takes, those that tell something come first. What is late fills the rows
+    that would be placeholders, as far as they go.
 
     Args:
         groups: At least B.
         settings: Of the learner.
         encode: From the messages of a prompt to its tokens.
+        late: Groups of the update before, with what has been evaluated since.
     """
     telling = informative(groups, settings)
     silent = [group for group in groups if not any(group is other for other in telling)]
-    taken = [*telling, *silent][: settings.parents]
-    rewards_G_n = np.stack([rewards_of(group, settings) for group in taken])
-    advantages_G_n = ADVANTAGES[settings.advantage](rewards_G_n)
-    rows: list[Row] = []
-    for group, rewards_n, advantages_n in zip(taken, rewards_G_n, advantages_G_n, strict=True):
-        dropped = settings.drop_constant and tells_nothing(rewards_n)
-        rows.extend(_rows(group, np.full_like(rewards_n, np.nan) if dropped else rewards_n, advantages_n, encode))
-    return Batch(rows=tuple(rows), figures=_figures(groups, settings))
+    rows = [
+        row
+        for group in [*telling, *silent][: settings.parents]
+        for row in _rows(group, settings, encode, [attempt.id for attempt in group], fresh=True)
+    ]
+    for grown in late:
+        rows.extend(_rows(grown.group, settings, encode, grown.late, fresh=False))
+    rows = rows[: settings.rows]
+    rows.extend([PLACEHOLDER] * (settings.rows - len(rows)))
+    return Batch(rows=tuple(rows), figures=_figures(groups, settings) | {"staleness": _staleness(rows)})
 
 
 def _rows(
-    group: Group, rewards_n: Array, advantages_n: Array, encode: Callable[[Sequence[Message]], Sequence[int]]
+    group: Group,
+    settings: GrpoSettings,
+    encode: Callable[[Sequence[Message]], Sequence[int]],
+    wanted: Collection[int],
+    *,
+    fresh: bool,
 ) -> list[Row]:
-    rows = [PLACEHOLDER] * len(rewards_n)
-    prompt = tuple(encode(group[0].prompt)) if group and not np.isnan(rewards_n).all() else ()
-    for attempt in group:
-        sample = attempt.completion.sample
-        if not np.isnan(rewards_n[sample]):
-            rows[sample] = Row(
-                prompt_ids=prompt,
-                completion_ids=attempt.completion.token_ids,
-                logprobs=attempt.completion.logprobs,
-                advantage=float(advantages_n[sample]),
-                counts=True,
-            )
+    """Return the rows of a group's wanted attempts that count, by length; credit is given inside the whole group."""
+    rewards_n = rewards_of(group, settings)
+    if settings.drop_constant and tells_nothing(rewards_n):
+        return []
+    (advantages_n,) = ADVANTAGES[settings.advantage](rewards_n[None])
+    taken = [
+        attempt for attempt in group if attempt.id in wanted and not np.isnan(rewards_n[attempt.completion.sample])
+    ]
+    prompt = tuple(encode(taken[0].prompt)) if taken else ()
+    rows = [
+        Row(
+            prompt_ids=prompt,
+            completion_ids=attempt.completion.token_ids,
+            logprobs=attempt.completion.logprobs,
+            advantage=float(advantages_n[attempt.completion.sample]),
+            counts=True,
+            fresh=fresh,
+        )
+        for attempt in taken
+    ]
     # Neighbours go through the trainer together, and the shorter are padded to the longest.
     return sorted(rows, key=lambda row: len(row.completion_ids))
+
+
+def _staleness(rows: Sequence[Row]) -> float:
+    """Return the mean number of updates between the weights that drew a row and those that learn from it."""
+    counting = [row for row in rows if row.counts]
+    return sum(not row.fresh for row in counting) / max(len(counting), 1)
 
 
 def _figures(groups: Sequence[Group], settings: GrpoSettings) -> dict[str, float]:

@@ -37,7 +37,7 @@ _OURS = (
     *("sync_s", "generate_s", "wait_s", "train_s"),
 )
 #: What a person sees of an update: whether it pays, whether it collapses, what it costs.
-_SHOWN = ("reward", "entropy", "distinct", "masked", "logprob_gap", "gradient_norm", "train_s")
+_SHOWN = ("reward", "entropy", "distinct", "staleness", "logprob_gap", "gradient_norm", "train_s")
 #: Where a Linux machine keeps files in memory.
 _SHARED_MEMORY = Path("/dev/shm")
 

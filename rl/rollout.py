@@ -1,12 +1,12 @@
 """The search's steps as the trainer's rollouts: one update for one step, or for a few where groups told nothing."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from evolve.protocols import Store
-from evolve.types import Group
-from rl.batch import Batch, informative, make_batch
+from evolve.types import Attempt, Group
+from rl.batch import Batch, Grown, informative, make_batch
 from rl.engine import PolicyEngine
 from rl.settings import GrpoSettings
 
@@ -50,6 +50,8 @@ class Rollouts:
     batch: Batch | None = None
     _numbers: Iterator[int] | None = None
     _next: int | None = None
+    _open: dict[int, list[Group]] = field(default_factory=dict)
+    _foreign: set[int] = field(default_factory=set)
 
     def advance(self) -> bool:
         """Draw the number of the next step; return whether there is one."""
@@ -62,13 +64,15 @@ class Rollouts:
         """Return the rows of a step in the form of TRL's `rollout_func`; of `prompts` only the number counts."""
         if len(prompts) != self.settings.rows:
             raise ValueError(f"the trainer asks for {len(prompts)} completions of a step of {self.settings.rows}")
-        groups = self._step()
+        made = self._step()
         for _ in range(self.settings.refills):
-            if len(informative(groups, self.settings)) >= self.settings.parents or not self.advance():
+            telling = informative(_flat(made), self.settings)
+            if len(telling) >= self.settings.parents or not self.advance():
                 break
-            groups += self._step()
+            made |= self._step()
         self.engine.sleep()
-        self.batch = make_batch(groups, self.settings, self.engine.encode)
+        self.batch = make_batch(_flat(made), self.settings, self.engine.encode, self._late())
+        self._open = made
         rows = self.batch.rows
         return {
             "prompt_ids": [list(row.prompt_ids) for row in rows],
@@ -78,16 +82,34 @@ class Rollouts:
             "env_mask": [[int(row.counts)] * len(row.completion_ids) for row in rows],
         }
 
-    def _step(self) -> list[Group]:
+    def _step(self) -> dict[int, list[Group]]:
         if self._next is None:
             raise ValueError("a step was asked for after the last one")
         number, self._next = self._next, None
         # After a kill some of the step's attempts are there already; other weights may have made them.
-        stale = {attempt.id for attempt in self.store.attempts_of(number)}
+        self._foreign |= {attempt.id for attempt in self.store.attempts_of(number)}
         made = self.attempt(number)
-        groups = [tuple(attempt for attempt in group if attempt.id not in stale) for group in made]
         report = self.store.reports()[-1]
         self.times.generate_s += report.generate_s
         self.times.wait_s += report.tail_s
         self.last = number
-        return groups
+        return {number: [tuple(attempt for attempt in group if attempt.id not in self._foreign) for group in made]}
+
+    def _late(self) -> list[Grown]:
+        """Return the groups of the last update of which more has been evaluated since: slow programs teach, too."""
+        grown = []
+        for step, groups in self._open.items():
+            first = 1 + (step - 1) * self.settings.rows
+            places: list[list[Attempt]] = [[] for _ in groups]
+            for attempt in self.store.attempts_of(step):
+                if attempt.id not in self._foreign:
+                    places[(attempt.id - first) // self.settings.samples].append(attempt)
+            for before, now in zip(groups, places, strict=True):
+                late = frozenset(attempt.id for attempt in now) - {attempt.id for attempt in before}
+                if late:
+                    grown.append(Grown(group=tuple(now), late=late))
+        return grown
+
+
+def _flat(made: Mapping[int, Sequence[Group]]) -> list[Group]:
+    return [group for groups in made.values() for group in groups]

@@ -11,32 +11,36 @@ class TokenScores:
     def __init__(self) -> None:
         self._gaps: list[Any] = []
         self._entropies: list[Any] = []
+        self._fresh: list[Any] = []
 
-    def add(self, gaps: Any, entropies: Any) -> None:
+    def add(self, gaps: Any, entropies: Any, fresh: Any) -> None:
         """Take one micro-batch's tokens.
 
         Args:
             gaps: `(T,)` log-probabilities under the trainer minus those under the engine.
             entropies: `(T,)` of the distribution that each token was drawn from, in nats.
+            fresh: `(T,)` whether the weights at hand have drawn it.
         """
+        self._fresh.append(fresh)
         self._gaps.append(gaps.float())
         self._entropies.append(entropies.float())
 
     @property
     def gap(self) -> float:
-        """Mean of |gap|; 0 without tokens."""
-        gaps = torch.cat(self._gaps) if self._gaps else torch.zeros(0)
+        """Mean of |gap| over the fresh tokens; 0 without any."""
+        gaps = torch.cat(self._gaps)[torch.cat(self._fresh)] if self._gaps else torch.zeros(0)
         return float(gaps.abs().mean()) if gaps.numel() else 0.0
 
     def take(self) -> dict[str, float]:
         """Return the figures of the update by name, and begin the next; nothing without tokens."""
+        gap = self.gap
         gaps, entropies = [torch.cat(parts) if parts else torch.zeros(0) for parts in (self._gaps, self._entropies)]
-        self._gaps, self._entropies = [], []
+        self._gaps, self._entropies, self._fresh = [], [], []
         if not gaps.numel():
             return {}
         ratios = gaps.exp()
         return {
-            "logprob_gap": float(gaps.abs().mean()),
+            "logprob_gap": gap,
             "logprob_gap_max": float(gaps.abs().max()),
             "importance_min": float(ratios.min()),
             "importance_mean": float(ratios.mean()),

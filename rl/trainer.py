@@ -73,6 +73,11 @@ class EvolveTrainer(GRPOTrainer):  # type: ignore[misc]
         """Log a figure with this step's others, in place of TRL's own of that name."""
         self._metrics["train"][name] = [value]
 
+    def drop(self, word: str) -> None:
+        """Forget TRL's own figures of this step whose names hold a word."""
+        for name in [name for name in self._metrics["train"] if word in name]:
+            del self._metrics["train"][name]
+
     def save(self) -> None:
         """Save a checkpoint now."""
         self._save_checkpoint(self.model, None)
@@ -103,14 +108,12 @@ class EvolveTrainer(GRPOTrainer):  # type: ignore[misc]
         made = self._rollouts.batch
         if made is None:
             raise ValueError("TRL scored completions that no rollout made")
-        batch["advantages"] = torch.tensor(
-            [row.advantage for row in made.rows], dtype=torch.float32, device=batch["completion_ids"].device
-        )
-        for name in [name for name in self._metrics["train"] if "reward" in name]:
-            del self._metrics["train"][name]  # of rewards that TRL never saw
+        device = batch["completion_ids"].device
+        batch["advantages"] = torch.tensor([row.advantage for row in made.rows], dtype=torch.float32, device=device)
+        batch["fresh"] = torch.tensor([row.fresh for row in made.rows], device=device)
+        self.drop("reward")  # TRL never saw them
         for name, value in made.figures.items():
             self.note(name, value)
-        self.note("staleness", float(self.state.global_step - self._last_loaded_step))
         return batch
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Any:
@@ -148,10 +151,11 @@ class EvolveTrainer(GRPOTrainer):  # type: ignore[misc]
         micro["importance_sampling_ratio"] = (
             torch.where(counts, gaps, 0.0).exp().clamp(max=self._settings.importance_cap)
         )
-        self.scores.add(gaps[counts], entropies[counts])
+        fresh = micro["fresh"].unsqueeze(1).expand_as(counts)
+        self.scores.add(gaps[counts], entropies[counts], fresh[counts])
 
     def check(self) -> None:
-        """Compare engine and trainer on the update's tokens, before the weights move.
+        """Compare engine and trainer on the tokens that these weights have drawn, before they move.
 
         Raises:
             PolicyMismatchError: Their log-probabilities differ by more than `logprob_bound` on average.
@@ -193,6 +197,7 @@ class StepCallback(TrainerCallback):  # type: ignore[misc]
             trainer.note(name, getattr(times, name))
         trainer.note("train_s", max(0.0, spent - times.sync_s - times.generate_s - times.wait_s))
         times.sync_s = times.generate_s = times.wait_s = 0.0
+        trainer.drop("entropy")  # of placeholders alone, where no token counted
         for name, value in trainer.scores.take().items():
             trainer.note(name, value)
         if torch.cuda.is_available():

@@ -46,7 +46,8 @@ class GrpoConfig(LearnerConfig):
         clip_high: And at 1 + clip_high.
         importance_cap: Highest ratio of trainer's to engine's probability by which a token's loss is corrected.
         entropy_bonus: Weight of the mean entropy, which the update raises; 0 for none.
-        mask_truncated: Whether completions cut at `sampling.max_tokens` are left out instead of punished.
+        mask_truncated: Whether completions cut at `sampling.max_tokens` are left out instead of punished; then nothing
+            keeps replies from growing, and where all are cut nothing is learned any more.
         drop_constant: Whether groups of equal rewards are left out of the loss's mean, and of the work.
         refills: How many more steps of the search may be made before an update to replace groups of equal rewards.
         logprob_bound: The run stops when engine and trainer disagree on the log-probability of the step's tokens by
@@ -69,7 +70,7 @@ class GrpoConfig(LearnerConfig):
     clip_high: float = 0.28
     importance_cap: float = 2.0
     entropy_bonus: float = 0.0
-    mask_truncated: bool = True
+    mask_truncated: bool = False
     drop_constant: bool = True
     refills: int = 0
     logprob_bound: float = 0.1

@@ -108,17 +108,17 @@ class RolloutConfig:
         samples: Completions of a group.
         late: The share of a step's evaluations that may be unfinished when the next step begins; they go on beside its
             generation and count in a later step. 0 waits for all, which makes a run with recorded completions
-            reproducible. None: 0.5; with a learner that trains 0.1, for what is late is not learned from.
+            reproducible.
     """
 
     parents: int = 8
     samples: int = 8
-    late: float | None = None
+    late: float = 0.5
 
     def __post_init__(self) -> None:
         at_least("rollout.parents", self.parents, 1)
         at_least("rollout.samples", self.samples, 1)
-        if self.late is not None and not 0 <= self.late <= 1:
+        if not 0 <= self.late <= 1:
             raise ConfigError(f"rollout.late={self.late} is no share: it must be from 0 to 1")
 
 

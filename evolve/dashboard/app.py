@@ -50,11 +50,13 @@ class Site:
         self.catalog = catalog
         self.clock = clock
         self.pictures = Pictures()
-        self._pages = environment()
+        pages = environment()
+        # Compiled before anybody waits for them.
+        self._pages = {name: pages.get_template(name) for name in pages.list_templates(["html"])}
 
     def page(self, name: str, status: int = 200, **values: object) -> HTMLResponse:
         """Return a page made from a template."""
-        return HTMLResponse(self._pages.get_template(f"{name}.html").render(**values), status)
+        return HTMLResponse(self._pages[f"{name}.html"].render(**values), status)
 
 
 def build_app(catalog: Catalog, token: str | None, *, clock: Callable[[], float] = time.time) -> ASGIApp:

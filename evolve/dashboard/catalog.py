@@ -119,12 +119,11 @@ class OpenRun:
 
     def _bests(self) -> Sequence[Standing]:
         known, direction = self._memory.standings, self.problem.direction
-        for root in self.views.attempts_of(0):
-            if root.outcome is Outcome.VALID and root.id not in known:
-                known[root.id] = Standing(attempt=root, confirmation=None)
-        for number, check in self.confirmations().items():
-            if check.confirmed and number not in known:
-                known[number] = Standing(attempt=self.views.attempt(number), confirmation=check)
+        checks = {number: check for number, check in self.confirmations().items() if check.confirmed}
+        roots = [root for root in self.views.attempts_of(0) if root.outcome is Outcome.VALID]
+        new = self.views.attempts([number for number in checks if number not in known])
+        for attempt in (*roots, *new):
+            known[attempt.id] = Standing(attempt=attempt, confirmation=checks.get(attempt.id))
         return sorted(known.values(), key=lambda one: direction.rank(one.score(direction)), reverse=True)
 
     def holders(self) -> dict[int, list[ArchiveCell]]:

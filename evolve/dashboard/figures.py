@@ -8,6 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from evolve.dashboard.arms import Arm
+from evolve.dashboard.learning import panels
 from evolve.dashboard.run_page import KINDS
 from evolve.dashboard.texts import number
 from evolve.types import Problem, StepReport, Training
@@ -21,12 +22,12 @@ def draw_arms(arms: Sequence[Arm], file: Path) -> None:
     """Draw each arm's median with its band, each run's end as a dot; beside the record, and as the distance to it."""
     problem = arms[0].runs[0].problem
     record = problem.record
-    figure, panels = _figure(1 if record is None else 2)
+    figure, places = _figure(1 if record is None else 2)
     for place, arm in enumerate(arms):
         colour = COLOURS[place % len(COLOURS)]
         label = f"{arm.name} ({len(arm.final)})"
         sides: list[Sequence[float]] = [arm.median, arm.low, arm.high, arm.final]
-        for axes in panels:
+        for axes in places:
             middle, low, high, ends = sides
             axes.plot(arm.xs, middle, drawstyle="steps-post", color=colour, linewidth=2, label=label)
             if len(ends) > 1:
@@ -34,14 +35,14 @@ def draw_arms(arms: Sequence[Arm], file: Path) -> None:
             axes.plot([arm.xs[-1]] * len(ends), ends, ".", color=colour, markersize=6)
             if record is not None:
                 sides = [[problem.direction.gain(record.score, score) for score in side] for side in sides]
-    _record(panels[0], problem)
-    panels[0].set_ylabel(problem.unit)
-    panels[0].set_title(problem.title, loc="left")
-    panels[0].legend(frameon=False)
-    for axes in panels[1:]:
+    _record(places[0], problem)
+    places[0].set_ylabel(problem.unit)
+    places[0].set_title(problem.title, loc="left")
+    places[0].legend(frameon=False)
+    for axes in places[1:]:
         axes.set_yscale("log", nonpositive="mask")
         axes.set_ylabel("distance to the record")
-    for axes in panels:
+    for axes in places:
         axes.set_xlabel("completions")
     figure.savefig(file, dpi=150)
 
@@ -89,14 +90,17 @@ def draw_steps(reports: Sequence[StepReport], file: Path) -> None:
 
 
 def draw_learning(trainings: Sequence[Training], file: Path) -> None:
-    """Draw each figure that the learner reports, times aside."""
-    names = sorted({name for each in trainings for name in each.values if not name.endswith("_s")})
-    figure, panels = _figure(len(names))
-    for axes, name in zip(panels, names, strict=True):
-        points = [(each.step, each.values[name]) for each in trainings if name in each.values]
-        axes.plot([x for x, _ in points], [y for _, y in points], color=COLOURS[0], linewidth=1.6)
-        axes.set_title(name.replace("_", " "), loc="left", fontsize=10)
+    """Draw each panel of figures that the learner reports."""
+    wanted = panels(trainings)
+    figure, places = _figure(len(wanted))
+    for axes, panel in zip(places, wanted, strict=True):
+        for colour, (name, points) in enumerate(panel.lines):
+            xs, ys = [x for x, _ in points], [y for _, y in points]
+            axes.plot(xs, ys, color=COLOURS[colour % len(COLOURS)], linewidth=1.6, label=name)
+        axes.set_title(panel.title, loc="left", fontsize=10)
         axes.set_xlabel("step")
+        if len(panel.lines) > 1:
+            axes.legend(frameon=False, fontsize=8)
     figure.savefig(file, dpi=120)
 
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from evolve.dashboard.bests import Best, curve, run_best
 from evolve.dashboard.catalog import Catalog, OpenRun
 from evolve.dashboard.figures import draw_curves, draw_learning, draw_steps
+from evolve.dashboard.learning import panels
 from evolve.dashboard.pages import environment
 from evolve.dashboard.pictures import LARGE, draw_png
 from evolve.dashboard.run_page import outcome_counts
@@ -105,7 +106,7 @@ def _pictures(run: OpenRun, best: Best, to: Path) -> list[Picture]:
     if reports:
         titles["steps.png"] = "How completions ended, and the speed"
         draw_steps(reports, folder / "steps.png")
-    if any(not name.endswith("_s") for each in trainings for name in each.values):
+    if panels(trainings):
         titles["learning.png"] = "What the learner reports"
         draw_learning(trainings, folder / "learning.png")
     drawn = draw_png(run.problem, best.evaluation, size=LARGE)

@@ -10,6 +10,7 @@ from evolve.compose import build_budget
 from evolve.dashboard.bests import Best, curve, run_best
 from evolve.dashboard.catalog import OpenRun
 from evolve.dashboard.charts import POINTS, Chart, Line, Stack, line_chart, stack_chart
+from evolve.dashboard.learning import panels, time_layers
 from evolve.dashboard.texts import clock, number, percent
 from evolve.types import REPLY_FAILURES, ArchiveCell, Direction, Outcome, StepReport, Training
 
@@ -35,6 +36,8 @@ KINDS: Sequence[tuple[str, int, frozenset[Outcome]]] = (
     ("no program", 4, REPLY_FAILURES),
     ("lost", 6, frozenset({Outcome.LOST})),
 )
+#: Colours of where the time went: generation, tail, and what a learner adds.
+_TIME_COLOURS = (0, 2, 3, 1, 5, 6, 4)
 #: Levels of a heat map's colour.
 LEVELS = 8
 
@@ -116,7 +119,7 @@ def run_page(run: OpenRun, *, now: float) -> RunPage:
         tiles=_tiles(reports, outcomes, active_s=active_s, since_s=now - run.record.started_at),
         budgets=_budgets(run, reports, sum(outcomes.values()), active_s),
         charts=run.seen("charts", lambda: _charts(run, reports)),
-        learning=run.seen("learning", lambda: learning_charts(run)),
+        learning=run.seen("learning", lambda: learning_charts(run.views.trainings())),
         outcomes=sorted(outcomes.items(), key=lambda item: -item[1]),
         completions=sum(outcomes.values()),
         islands=run.seen("islands", lambda: islands(run)),
@@ -239,34 +242,21 @@ def _count(group: Sequence[StepReport], members: frozenset[Outcome]) -> int:
     return sum(count for report in group for outcome, count in report.outcomes.items() if outcome in members)
 
 
-def learning_charts(run: OpenRun) -> list[Markup]:
-    """Return a chart of each figure that the learner reports, times aside; empty without a learner."""
-    trainings = run.views.trainings()
-    if not trainings:
-        return []
-    names = sorted({name for training in trainings for name in training.values})
+def learning_charts(trainings: Sequence[Training]) -> list[Markup]:
+    """Return a chart of each panel of figures that the learner reports; empty without a learner."""
     charts = []
-    for place, name in enumerate(name for name in names if not name.endswith("_s")):
-        points = [(float(each.step), each.values[name]) for each in trainings if name in each.values]
-        title = name.replace("_", " ").replace("/", " ")
-        charts.append(
-            line_chart(Chart(title=title, x="step", y="", lines=[Line(name=name, colour=place % 7, points=points)]))
-        )
+    for panel in panels(trainings):
+        lines = [Line(name=name, colour=colour % 7, points=points) for colour, (name, points) in enumerate(panel.lines)]
+        charts.append(line_chart(Chart(title=panel.title, x="step", y="", lines=lines)))
     return [chart for chart in charts if chart]
 
 
 def _split(reports: Sequence[StepReport], trainings: Sequence[Training]) -> Markup:
-    """Return where the time of a step went: what the learner reports, beside generation and the evaluations' tail."""
     steps = [report for report in reports if report.step > 0]
-    by_step = {training.step: training.values for training in trainings}
-    layers: list[tuple[str, int, Sequence[float]]] = [
-        ("generation", 0, [step.generate_s for step in steps]),
-        ("evaluation tail", 2, [step.tail_s for step in steps]),
+    layers = [
+        (name, _TIME_COLOURS[place % len(_TIME_COLOURS)], amounts)
+        for place, (name, amounts) in enumerate(time_layers(steps, trainings))
     ]
-    names = sorted({name for training in trainings for name in training.values if name.endswith("_s")})
-    for place, name in enumerate(names):
-        amounts = [max(by_step.get(step.step, {}).get(name, 0.0), 0.0) for step in steps]
-        layers.append((name.removesuffix("_s").replace("_", " "), (3 + place) % 7, amounts))
     xs = [float(step.step) for step in steps]
     return stack_chart(Stack(title="Where a step's time went", x="step", xs=xs, layers=layers))
 

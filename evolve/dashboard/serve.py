@@ -1,5 +1,6 @@
 """The command `evolve serve`: the dashboard on this machine's own address."""
 
+import gc
 import secrets
 import socket
 from collections.abc import Sequence
@@ -46,6 +47,7 @@ def serve(words: Sequence[str], console: Console) -> int:
         config = uvicorn.Config(
             build_app(catalog, token), log_level="warning", access_log=False, timeout_graceful_shutdown=1
         )
+        gc.freeze()  # what was imported stays: garbage collections need not look at it again
         try:
             uvicorn.Server(config).run(sockets=[listener])
         except KeyboardInterrupt:

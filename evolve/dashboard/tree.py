@@ -5,6 +5,7 @@ for all that is folded away. Only valid programs are in it; failed ones have no 
 """
 
 import heapq
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -119,7 +120,7 @@ class Tree:
         path = set(self.path(self.best(root)))
         open_ = self._opened(root, path, first, room)
         nodes: list[Node] = []
-        rows = iter(range(10**9))
+        rows = itertools.count()
         self._place(nodes, _View(open=open_, path=path, root=root, first=first), root, 0, None, rows)
         return _levelled(nodes, self._rank)
 
@@ -128,7 +129,7 @@ class Tree:
         open_: set[int] = set()
         shown = 1
         heap = [(False, -self.sizes[root], root, 0)]
-        while heap and shown < room:
+        while heap and (shown < room or not heap[0][0]):  # the path is shown whatever the room
             _, _, number, depth = heapq.heappop(heap)
             children = self.children(number)[first if number == root else 0 :][:CHILDREN]
             if not children or depth >= DEPTH:

@@ -15,7 +15,8 @@ from evolve.study.plan import Study, load_study
 from evolve.study.results import write_results
 from evolve.words import named_words
 
-#: Seconds before the end of a booking at which the search stops: evaluations, confirmations and reports still follow.
+#: Seconds before the end of a booking from which on no step begins: one is still finished, and confirmations and
+#: reports follow.
 _RESERVE_S = 60.0
 
 

@@ -177,6 +177,6 @@ def _test_table(tests: Sequence[SignTest]) -> list[str]:
         *(f"| {test.arm} | {test.wins} | {test.losses} | {test.ties} | {test.p:.3g} |" for test in tests),
         "",
         "Runs of the same problem and seed are paired; p is that of the two-sided sign test (Dixon and Mood 1946), "
-        f"which with {pairs} pairs cannot fall below {lowest:.2g}, and is not corrected for the number of arms. Three "
-        "seeds of one problem cannot fall below 0.25: their bands show a difference, they do not prove one.",
+        f"which with {pairs} unequal pairs cannot fall below {lowest:.2g}, uncorrected for the number of arms. "
+        "Three seeds of one problem cannot fall below 0.25: their bands show a difference, they do not prove one.",
     ]

@@ -107,6 +107,14 @@ def test_a_report_is_one_file_that_needs_nothing_else(runs, tmp_path, capsys):
         assert "2.635983084917607783186569485443" in text
 
 
+def test_a_report_of_a_learning_run_shows_what_it_learned(runs, tmp_path):
+    """The learner's figures are one more picture, in both forms."""
+    assert call(["report", f"run={runs / 'made-up'}", f"to={tmp_path}"]) == 0
+
+    assert "](figures/learning.png)" in (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert (tmp_path / "report.html").read_text(encoding="utf-8").count("data:image/png") == 4
+
+
 def test_arms_are_drawn_as_png_and_svg(runs, tmp_path, capsys):
     """Runs are grouped by what they differ in, or by the user's own words; both pictures show the same."""
     one = [f"run={runs / name}" for name in ("first", "second")]

@@ -80,10 +80,11 @@ def test_learning_is_drawn_where_a_learner_learns(visit, path):
     """A run with trainings shows reward, entropy, importance ratio and the updates' time; one without none."""
     large, small = visit(path("large run")), visit(path("run"))
 
-    titles = " ".join(large.locator("#learning figcaption").all_inner_texts())
-    for name in ("reward", "entropy", "importance ratio"):
-        assert name in titles
-    assert {"update", "sync"} <= set(large.locator("#charts .chart").last.locator(".key").all_inner_texts())
+    assert large.locator("#learning figcaption").all_inner_texts() == ["reward", "entropy", "importance"]
+    assert large.locator("#learning .key").all_inner_texts() == ["importance max", "importance mean", "importance min"]
+    assert {"generation", "train", "sync"} <= set(
+        large.locator("#charts .chart").last.locator(".key").all_inner_texts()
+    )
     assert small.locator("#learning").count() == 0
 
 
@@ -219,7 +220,7 @@ def test_runs_are_chosen_and_compared_by_arm(visit, path):
     rows = page.locator("main table tbody tr").all_inner_texts()
     assert len(rows) == 1
     assert rows[0].split("\t")[1:4] == ["2", "8", "1.417"]  # the median of 1.404 and 1.43
-    assert page.locator(".band").count() == 1
+    assert page.locator(".band").count() == 2  # of the best, and of the distance to the record
 
 
 def test_a_running_search_is_followed_without_reloading(visit, runs, key, tmp_path_factory):

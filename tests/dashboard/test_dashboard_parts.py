@@ -11,15 +11,16 @@ from hypothesis import strategies as st
 from benchmarks.dashboard import made_up_run
 from database.dashboard import Sprout
 from evolve.dashboard.arms import compare, group_by_arm
-from evolve.dashboard.bests import run_best
+from evolve.dashboard.bests import cards, run_best
 from evolve.dashboard.catalog import Catalog
 from evolve.dashboard.charts import Chart, Line, Stack, line_chart, stack_chart
 from evolve.dashboard.html_report import fenced, plain_markdown
+from evolve.dashboard.learning import panels, time_layers
 from evolve.dashboard.run_page import run_page
 from evolve.dashboard.texts import LINE_CHARS, TEXT_CHARS, printable, shown
 from evolve.dashboard.tree import Tree, score_map
 from evolve.errors import ConfigError, NotFoundError
-from evolve.types import Confirmation, Direction, Origin
+from evolve.types import Confirmation, Direction, Origin, Outcome, StepReport, Training
 
 
 @given(st.text())
@@ -103,6 +104,25 @@ def test_shares_add_up():
     assert "&#34;c&#34;" not in markup
 
 
+def test_a_learners_figures_are_put_together_and_no_second_is_counted_twice():
+    """Sides of one figure share a panel, what matters most comes first; generation is the report's alone."""
+    values = {"clipped": 0.1, "importance_max": 1.2, "importance_min": 0.8, "reward": 2.0}
+    trainings = [Training(step=4, values={**values, "generate_s": 5.0, "wait_s": 1.0, "train_s": 3.0})]
+    with_report = time_layers([report(3), report(4)], trainings)
+
+    assert [panel.title for panel in panels(trainings)] == ["reward", "importance", "clipped"]
+    assert panels(trainings)[1].lines == [("importance max", [(4.0, 1.2)]), ("importance min", [(4.0, 0.8)])]
+    assert with_report == [("generation", [5.0, 5.0]), ("evaluation tail", [1.0, 1.0]), ("train", [0.0, 3.0])]
+    assert panels([]) == []
+
+
+def report(step: int) -> StepReport:
+    """Return the report of a step of 6 seconds."""
+    counts = {"attempts": 1, "improved": 0, "tokens": 1, "prompt_tokens": 1, "stragglers": 0}
+    times = {"generate_s": 5.0, "tail_s": 1.0, "database_s": 0.1, "finished_s": 6.0 * step}
+    return StepReport(step=step, outcomes={Outcome.VALID: 1}, best=1.0, **counts, **times)
+
+
 def family() -> list[Sprout]:
     """Return a seed with children 1 to 8, and a line 1 > 9 > 10 below the first; -1 was merged from another run."""
     children = [Sprout(number, 0, 1.0 + number / 10) for number in range(1, 9)]
@@ -119,6 +139,15 @@ def test_a_tree_is_folded_around_its_best_path():
     assert (leaf.folded, leaf.size, leaf.first, leaf.best) == (4, 4, 5, 1.4)  # 4, 3, 2 and -1
     assert (nodes[0].size, nodes[0].best, nodes[1].size) == (12, 3.0, 3)
     assert [node.id for node in Tree(family(), Direction.MAX).fold(0, first=5)] == [0, 4, 3, 2, -1]
+
+
+def test_the_best_path_is_shown_where_there_is_no_room_for_more():
+    """Larger branches give way to the way to the best."""
+    crowd = [Sprout(number, 8, 0.1) for number in range(20, 90)]
+    nodes = Tree(family() + crowd, Direction.MAX).fold(0, room=7)
+
+    assert [node.id for node in nodes if node.on_path] == [0, 1, 9, 10]
+    assert next(node for node in nodes if node.id == 8 and not node.folded).hidden == 70
 
 
 def test_a_tree_of_a_minimisation_follows_the_lowest():
@@ -189,25 +218,24 @@ def test_runs_of_two_problems_are_not_compared(runs):
 
 
 def test_a_best_in_quarantine_is_no_best(tmp_path):
-    """What failed its check is counted as refused, and the confirmed best is shown instead."""
+    """What failed its check is counted as refused, and the confirmed best is shown although its score is lower."""
     with made_up_run(tmp_path / "run") as growth, Catalog(only=[tmp_path / "run"]) as catalog:
         growth.grow()
-        run = catalog.all()[0][0]
-        before = run_best(run)
-        better = run.views.best_programs(2, Direction.MAX)[1]
+        (run,) = catalog.all()[0]
+        best = run_best(run)
+        assert best is not None
+        attempt = run.views.attempt(best.program_id)
+        lucky = replace(attempt.evaluations[0], score=2.7, exact="2.7")
+        growth.store.insert_attempt(replace(attempt, id=5000, identity="f" * 64, score=2.7, evaluations=(lucky,)))
         growth.store.insert_confirmation(
             Confirmation(
-                program_id=better.id, confirmed=False, reason="it was luck", origin=Origin.SCRATCH, evaluations=()
+                program_id=5000, confirmed=False, reason="it was luck", origin=Origin.SCRATCH, evaluations=(lucky,)
             )
         )
-        growth.grow()
-        after = run_best(run)
+        (card,) = cards([run])
 
-        assert before is not None
-        assert after is not None
-        assert better.id != after.program_id
-        assert after.evaluation.score >= before.evaluation.score
-        assert better.id in [number for number, check in run.confirmations().items() if not check.confirmed]
+        assert (card.best.program_id, card.quarantined) == (best.program_id, 1)
+        assert 5000 not in [program.id for program in run.views.best_programs(9, Direction.MAX)]
 
 
 def test_what_was_read_once_grows_with_the_run(tmp_path):

@@ -40,8 +40,12 @@ def test_the_reads_agree_with_the_store(url):
         }
         assert [each.id for each in views.ancestry(best.id)] == [each.id for each in store.lineage(best.id)]
         assert views.ancestry(99_999) == []
-        assert [cell for _, cell in views.cells_after(-1)] == store.archive_cells()
+        held = {(cell.island, cell.grid, cell.cell): cell for cell in store.archive_cells()}
+        assert {(cell.island, cell.grid, cell.cell): cell for _, cell in views.cells_after(-1)} == held
+        assert len(views.cells_after(-1)) == len(held)
         assert views.cells_after(len(store.archive_cells()) - 1) == []
+        assert views.attempts([best.id, 99_999]) == [store.attempt(best.id)]
+        assert views.attempts([]) == []
         assert views.scores_of([best.id, 99_999]) == {best.id: best.score}
         assert [(each.id, each.outcome) for each in views.recent(3)] == [
             (number, store.attempt(number).outcome) for number in (1024, 1023, 1022)

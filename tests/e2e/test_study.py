@@ -153,3 +153,22 @@ def test_a_folder_with_another_run_is_refused(replies, tmp_path):
     assert call(*words)[0] == 0
 
     assert rows(tmp_path / "all.db", "select count(*) from attempts where step > 0") == [(8,)]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "file is missing"),
+        (["file=nowhere.yaml"], "cannot read the study nowhere.yaml"),
+        (["file=nowhere.yaml", "minutes=soon"], "minutes=soon is no time"),
+        (["file=nowhere.yaml", "reserve=-1"], "reserve=-1 is no time"),
+        (["file=nowhere.yaml", "seeds=3"], "seeds is no option here"),
+    ],
+)
+def test_wrong_words_are_answered_in_one_line(words, message):
+    """What is wrong is named, and nothing is made."""
+    with pytest.raises(ConfigError) as caught:
+        call(*words)
+
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)

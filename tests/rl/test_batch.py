@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from evolve.types import FinishReason, Outcome
-from rl.batch import PLACEHOLDER, informative, make_batch, rewards_of
+from rl.batch import PLACEHOLDER, Grown, informative, make_batch, rewards_of
 from tests.rl.toy import SETTINGS, SilentEngine, attempt, completion, group_of
 
 ENCODE = SilentEngine().encode
@@ -29,18 +29,40 @@ def test_a_lost_attempt_is_masked_and_not_punished():
     """The others are compared among themselves, as if it had never been asked for."""
     batch = make_batch([group_of(0, 0, None, 1), group_of(1, 2, 3, 4)], SETTINGS, ENCODE)
 
-    assert batch.rows[0] == PLACEHOLDER
-    assert [row.advantage for row in batch.rows[:4]] == pytest.approx([0, -0.5774, -0.5774, 1.1547], abs=1e-4)
+    assert batch.rows[-1] == PLACEHOLDER
+    assert [row.advantage for row in batch.rows[:3]] == pytest.approx([-0.5774, -0.5774, 1.1547], abs=1e-4)
     assert batch.figures["masked"] == 1 / 8
 
 
-def test_a_missing_attempt_leaves_a_placeholder_in_its_group():
-    """A straggler counts for the search later, and for the learner never."""
+def test_a_missing_attempt_leaves_a_placeholder():
+    """Its evaluation has not ended."""
     late = group_of(0, 0, 7, 1)
     batch = make_batch([late[:2] + late[3:], group_of(1, 2, 3, 4)], SETTINGS, ENCODE)
 
-    assert batch.rows[0] == PLACEHOLDER
-    assert [row.counts for row in batch.rows] == [False, True, True, True, True, True, True, True]
+    assert batch.rows[-1] == PLACEHOLDER
+    assert [row.counts for row in batch.rows] == [True] * 7 + [False]
+
+
+def test_what_was_late_fills_the_placeholders():
+    """Two rows are free; of three late attempts two are taken, each with the credit of its whole group."""
+    current = [group_of(0, 0, None, 1), group_of(1, 2, 3, None)]
+    before = group_of(1, 2, 3, 4)
+    batch = make_batch(current, SETTINGS, ENCODE, [Grown(group=before, late=frozenset({2, 3, 4}))])
+
+    assert [row.fresh for row in batch.rows] == [True] * 6 + [False] * 2
+    assert all(row.counts for row in batch.rows)
+    # The second and third of 1, 2, 3, 4: mean 2.5, deviation 1.29.
+    assert [row.advantage for row in batch.rows[6:]] == pytest.approx([-0.3873, 0.3873], abs=1e-4)
+    assert batch.figures["staleness"] == 2 / 8
+
+
+def test_where_no_row_is_free_what_was_late_is_left_out():
+    """What the weights at hand have drawn goes first."""
+    current = [group_of(0, 0, 0, 1), group_of(1, 2, 3, 4)]
+    batch = make_batch(current, SETTINGS, ENCODE, [Grown(group=group_of(1, 2, 3, 4), late=frozenset({4}))])
+
+    assert all(row.fresh for row in batch.rows)
+    assert batch.figures["staleness"] == 0
 
 
 def test_completions_of_a_group_are_sorted_by_length():
@@ -125,6 +147,7 @@ def test_the_figures_are_shares_of_the_attempts():
             "truncated": 0.0,
             "masked": 1 / 8,
             "constant_groups": 0.0,
+            "staleness": 0.0,
             "completion_tokens": 3.0,
             "prompt_tokens": 2.0,
             "distinct": 4 / 7,

@@ -80,7 +80,29 @@ def test_attempts_of_before_a_resume_are_not_learned_from():
     steps.store.stored[1] = [attempt(0, 1.0), attempt(2, 3.0)]
     rows = ready(["-"] * 8, None)
 
-    assert [sum(mask) for mask in rows["env_mask"]] == [0, 0, 3, 3] * 2
+    assert sorted(sum(mask) for mask in rows["env_mask"]) == [0, 0, 0, 0, 3, 3, 3, 3]
+
+
+def test_a_slow_program_is_learned_from_in_the_next_update():
+    """Sample 3 of the second group of step 1 is evaluated while step 2 is made; once, and with its group's credit."""
+    groups = [group_of(1, 1, 1, 1), group_of(1, 2, 3, 4)]
+    whole = [
+        tuple(replace(made, id=1 + 4 * place + made.completion.sample) for made in group)
+        for place, group in enumerate(groups)
+    ]
+    ready, steps, _ = rollouts([whole[0], whole[1][:3]], [TELLING, SILENT], [TELLING, SILENT])
+    ready(["-"] * 8, None)
+    steps.store.stored[1] = [*whole[0], *whole[1]]
+    counts, staleness = [], []
+    for _ in range(2):
+        ready.advance()
+        counts.append(sum(map(sum, ready(["-"] * 8, None)["env_mask"])))
+        staleness.append(ready.batch.figures["staleness"])
+        steps.store.stored.clear()
+
+    assert counts == [15, 12]
+    assert staleness == [1 / 5, 0]
+    assert ready.batch.rows[3].advantage == pytest.approx(1.1619, abs=1e-4)
 
 
 def test_a_trainer_of_another_size_is_refused():

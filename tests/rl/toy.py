@@ -38,7 +38,7 @@ SETTINGS = GrpoSettings(
     clip_high=0.28,
     importance_cap=2.0,
     entropy_bonus=0.0,
-    mask_truncated=True,
+    mask_truncated=False,
     drop_constant=True,
     refills=0,
     logprob_bound=1e-3,
@@ -186,7 +186,7 @@ class NumberSearch:
         return groups
 
     def _attempt(self, made: Completion, messages: tuple[Message, ...], step: int, first: int) -> Attempt:
-        found = re.search(r"return (\d+)\n```", made.text)
+        found = re.search(r"return (\d{1,3})\n```", made.text)
         score = None if found is None else int(found[1]) / 1000
         return attempt(
             made.sample,
