@@ -37,11 +37,13 @@ check: setup
 	$(VENV)/bin/lint-imports
 
 bench: setup
-	@echo "== bench: framework CPU a mutation, completions/s from a slow server, database, sandbox"
+	@echo "== bench: framework CPU a mutation, completions/s from a slow server, database, sandbox, verifiers, dashboard"
 	$(RUN) -m benchmarks.framework
 	$(RUN) -m benchmarks.server
 	$(RUN) -m benchmarks.database
 	$(RUN) -m benchmarks.sandbox
+	$(RUN) -m benchmarks.verifiers
+	$(RUN) -m benchmarks.dashboard
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -123,7 +123,7 @@ def measure(size: int, folder: Path) -> dict[str, float]:
     clocks = compose.Clocks(monotonic=time.monotonic, wall=time.time)
     with (
         new_run_folder(folder / "run") as run_folder,
-        compose.open_workshop(problem, require="none", crew=compose.Crew(workers=2, beside=2)) as workshop,
+        compose.open_workshop(problem, require="none", workers=2) as workshop,
         compose.open_run_database(config, run_folder) as database,
     ):
         outside = Outside(clocks=clocks, console=Console(file=io.StringIO()))

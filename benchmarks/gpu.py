@@ -133,12 +133,12 @@ def main() -> None:
         ]
     )
     problem = compose.problem_of(config)
-    crew = compose.crew_of(config)
+    workers = compose.evaluation_workers(config)
     clocks = compose.Clocks(monotonic=time.monotonic, wall=time.time)
     console = Console(width=160)
     with (
         new_run_folder(out / "run") as folder,
-        compose.open_workshop(problem, require=config.sandbox.require, crew=crew) as workshop,
+        compose.open_workshop(problem, require=config.sandbox.require, workers=workers) as workshop,
         compose.open_run_database(config, folder) as database,
     ):
         evaluations = compose.check_seed(workshop, seed=config.run.seed)

@@ -201,8 +201,8 @@ def opened(words: Sequence[str], model: Path, console: Console) -> Iterator[Sess
         if goes_on:
             text, run_id = folder.read_run()
             config = load_config(text)
-        problem, crew = compose.problem_of(config), compose.crew_of(config)
-        workshop = stack.enter_context(compose.open_workshop(problem, require=config.sandbox.require, crew=crew))
+        problem, workers = compose.problem_of(config), compose.evaluation_workers(config)
+        workshop = stack.enter_context(compose.open_workshop(problem, require=config.sandbox.require, workers=workers))
         evaluations = () if goes_on else compose.check_seed(workshop, seed=config.run.seed)
         compose.check_learner(config, model, folder)
         database = stack.enter_context(compose.open_run_database(config, folder))

@@ -106,39 +106,26 @@ def problem_of(config: Config) -> Problem:
     return problem
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Crew:
-    """How many evaluations run at once.
-
-    Attributes:
-        workers: While no engine in this process generates.
-        beside: While one does.
-    """
-
-    workers: int
-    beside: int
-
-
-def crew_of(config: Config) -> Crew:
+def evaluation_workers(config: Config) -> int:
     """Return how many evaluations run at once.
 
-    While an engine in this process generates, a third of the cores is left to it, where there are more than two: on
-    16 cores and one H100 the engine reached 77 % of its rate beside 15 evaluations, and 88 % beside 10 (docs/results).
+    Beside an engine in this process a third of the cores is left to it, where there are more than two: on 16 cores
+    and one H100 it reached 77 % of its rate beside 15 evaluations, and 88 % beside 10 (docs/results).
     """
-    workers = config.sandbox.workers or len(os.sched_getaffinity(0))
-    if not isinstance(config.engine, VllmConfig):
-        return Crew(workers=workers, beside=workers)
-    return Crew(workers=workers, beside=config.sandbox.beside or max(min(workers, 2), 2 * workers // 3))
+    if config.sandbox.workers:
+        return config.sandbox.workers
+    cores = len(os.sched_getaffinity(0))
+    return max(min(cores, 2), 2 * cores // 3) if isinstance(config.engine, VllmConfig) else cores
 
 
 @contextlib.contextmanager
-def open_workshop(problem: Problem, *, require: str, crew: Crew, packages: Sequence[str] = ()) -> Iterator[Workshop]:
+def open_workshop(problem: Problem, *, require: str, workers: int, packages: Sequence[str] = ()) -> Iterator[Workshop]:
     """Start sandbox and verifiers; do so before any GPU library is imported.
 
     Args:
         problem: Whose programs are evaluated.
         require: The weakest tier of the sandbox that is accepted.
-        crew: Evaluations at once.
+        workers: Evaluations at once.
         packages: What programs may import beside numpy and scipy.
 
     Raises:
@@ -154,8 +141,8 @@ def open_workshop(problem: Problem, *, require: str, crew: Crew, packages: Seque
     except SandboxUnavailable as error:
         raise ConfigError(str(error)) from error
     # The sandbox closes first: what still runs in it is ended, and the evaluator need not wait for it.
-    with Evaluator(problem, sandbox, workers=crew.workers, beside=crew.beside) as evaluator, sandbox:
-        yield Workshop(problem=problem, sandbox=sandbox, evaluator=evaluator, workers=crew.workers)
+    with Evaluator(problem, sandbox, workers=workers) as evaluator, sandbox:
+        yield Workshop(problem=problem, sandbox=sandbox, evaluator=evaluator, workers=workers)
 
 
 def check_seed(workshop: Workshop, *, seed: int) -> tuple[Evaluation, ...]:

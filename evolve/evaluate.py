@@ -13,7 +13,6 @@ import socket
 from collections.abc import Iterator
 from typing import Self
 
-from evolve.gate import Gate
 from evolve.types import Evaluation, Outcome, Problem, ProblemKind, Verdict
 from evolve.verifier import Judgement, JudgementKind, VerifierError, VerifierProcess
 from sandbox import Ending, Job, Limits, Result, Sandbox, SandboxError
@@ -33,15 +32,7 @@ _VERIFY_S = 120.0
 class Evaluator:
     """Evaluates programs, as many at a time as there are workers. Any thread may call."""
 
-    def __init__(self, problem: Problem, sandbox: Sandbox, *, workers: int, beside: int | None = None) -> None:
-        """Start the verifiers.
-
-        Args:
-            problem: Whose programs are evaluated.
-            sandbox: Where they run.
-            workers: Evaluations at once.
-            beside: Evaluations at once while an engine generates on the same cores; None for all.
-        """
+    def __init__(self, problem: Problem, sandbox: Sandbox, *, workers: int) -> None:
         self._problem = problem
         self._sandbox = sandbox
         self._limits = Limits(wall_s=problem.limits.wall_s, memory_mib=problem.limits.memory_mib)
@@ -50,8 +41,6 @@ class Evaluator:
         for _ in range(workers):
             self._verifiers.put(VerifierProcess(problem))
         self._workers = workers
-        self._beside = workers if beside is None else beside
-        self._gate = Gate(workers)
 
     def evaluate(self, source: str, *, seed: int, afresh: bool = False) -> Evaluation:
         """Run `source` once and return what came of it; a failure of our own is `Outcome.LOST`.
@@ -62,15 +51,11 @@ class Evaluator:
             afresh: Whether the verifier must be a process that has judged nothing before.
         """
         try:
-            with self._gate.admitted(), self._verifier(afresh=afresh) as verifier:
+            with self._verifier(afresh=afresh) as verifier:
                 result, judgement = self._run(verifier, source, seed)
         except (VerifierError, SandboxError) as error:
             return Evaluation(outcome=Outcome.LOST, seed=seed, feedback=str(error))
         return self._evaluation(result, judgement, source, seed)
-
-    def beside_generation(self) -> contextlib.AbstractContextManager[None]:
-        """Leave cores to an engine that generates during the body: fewer evaluations begin."""
-        return self._gate.narrowed(self._beside)
 
     def verify(self, construction: str) -> Verdict:
         """Return the verdict of a process that has judged nothing before on a construction, given as JSON text.

@@ -150,7 +150,7 @@ class Evolution:
         self._running = {}
         started = self._clock()
         futures = []
-        with parts.evaluator.beside_generation(), contextlib.closing(parts.engine.stream(requests)) as completions:
+        with contextlib.closing(parts.engine.stream(requests)) as completions:
             for completion in completions:  # 3 stream
                 futures.append(self._pool.submit(self._mutate, prompts[completion.group], completion))
                 if self._spent(number - 1):

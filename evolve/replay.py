@@ -26,7 +26,7 @@ from evolve.budget import Budget, Tally
 from evolve.compose import (
     check_seed,
     create_run,
-    crew_of,
+    evaluation_workers,
     open_run,
     open_run_database,
     open_workshop,
@@ -213,7 +213,7 @@ def replay(words: Sequence[str], outside: Outside) -> int:
             open_workshop(
                 problem_of(config),
                 require=config.sandbox.require,
-                crew=crew_of(config),
+                workers=evaluation_workers(config),
                 packages=config.problem.packages,
             )
         )

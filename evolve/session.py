@@ -21,7 +21,7 @@ from evolve.compose import (
     check_learner,
     check_seed,
     create_run,
-    crew_of,
+    evaluation_workers,
     open_run_database,
     open_workshop,
     policy_name,
@@ -278,7 +278,7 @@ def next_session(
 
 def _workshop(config: Config, problem: Problem) -> contextlib.AbstractContextManager[Workshop]:
     return open_workshop(
-        problem, require=config.sandbox.require, crew=crew_of(config), packages=config.problem.packages
+        problem, require=config.sandbox.require, workers=evaluation_workers(config), packages=config.problem.packages
     )
 
 

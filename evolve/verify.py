@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from evolve.compose import Crew, open_workshop
+from evolve.compose import open_workshop
 from evolve.errors import InputError, ProblemError
 from evolve.types import Outcome, Problem, ProblemKind, Record, Verdict
 from evolve.verifier import Judgement, JudgementKind, VerifierError, VerifierProcess
@@ -87,7 +87,7 @@ def _judge(problem: Problem, construction: str) -> Judgement:
 
 def _play(problem: Problem, source: str, *, require: str) -> Judgement:
     """Run a program in the sandbox and return the verdict on what it does."""
-    with open_workshop(problem, require=require, crew=Crew(workers=1, beside=1)) as workshop:
+    with open_workshop(problem, require=require, workers=1) as workshop:
         evaluation = workshop.evaluator.evaluate(source, seed=0)
     if evaluation.outcome is Outcome.VALID:
         verdict = Verdict(valid=True, score=evaluation.score, exact=evaluation.exact, measures=evaluation.measures)

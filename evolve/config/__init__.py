@@ -78,18 +78,15 @@ class SandboxConfig:
 
     Attributes:
         require: full, lite, lite-minus or none: the run refuses to start on a machine that gives less.
-        workers: Evaluations at once; 0 for one a core.
-        beside: Evaluations at once while an engine in this process generates; 0 for two thirds of the workers.
+        workers: Evaluations at once; 0 for one a core, fewer beside an engine in this process.
     """
 
     require: str = "lite"
     workers: int = 0
-    beside: int = 0
 
     def __post_init__(self) -> None:
         one_of("sandbox.require", self.require, ("full", "lite", "lite-minus", "none"))
         at_least("sandbox.workers", self.workers, 0)
-        at_least("sandbox.beside", self.beside, 0)
 
 
 @dataclass(frozen=True)

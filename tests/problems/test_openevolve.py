@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from evolve.compose import Crew, open_workshop
+from evolve.compose import open_workshop
 from evolve.errors import ProblemError
 from evolve.types import Direction, Outcome
 from problems import load_problem, load_verifier
@@ -21,7 +21,7 @@ def child(value: str) -> str:
 @pytest.fixture(scope="module")
 def evaluator():
     """A real sandbox of the strongest tier here, one evaluation at a time."""
-    with open_workshop(load_problem("openevolve", TASK), require="none", crew=Crew(workers=1, beside=1)) as workshop:
+    with open_workshop(load_problem("openevolve", TASK), require="none", workers=1) as workshop:
         yield workshop.evaluator
 
 
