@@ -4,7 +4,8 @@
 
 Makes a run of made-up attempts in steps of 512, with islands, archive, confirmed bests and a learner's figures, serves
 it with `evolve serve`, and asks for each page: for the first time, again (the mean of ten), and after a new step was
-stored, as while the run goes on. Prints milliseconds by the clock and of a core, and a page's bytes with its files.
+stored, as while the run goes on. Prints milliseconds by the clock and of a core, and a page's bytes with its files;
+then when Debian's Chromium first paints each page, where it is installed.
 """
 
 import argparse
@@ -13,11 +14,12 @@ import math
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -288,6 +290,30 @@ def measure(server: Served, client: httpx.Client, growth: Growth) -> None:
         growth.grow()
         grown = timed(path)
         print(f"{name:<12} {first} {again} {grown} {weight(client, path):9}", flush=True)
+    paint(server.address, pages)
+
+
+def paint(address: str, pages: Mapping[str, str]) -> None:
+    """Print when a browser first paints each page: the slowest of five visits, each with an empty cache."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        print("first paint: not measured, for no Chromium is installed (apt-get install chromium)")
+        return
+    from playwright.sync_api import sync_playwright
+
+    asked = "() => performance.getEntriesByName('first-contentful-paint').map(entry => entry.startTime)"
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+        for name, path in pages.items():
+            times = []
+            for _ in range(5):
+                page = browser.new_context().new_page()
+                page.goto(address + path)
+                page.wait_for_function(f"({asked})().length > 0")
+                times += page.evaluate(asked)
+                page.context.close()
+            print(f"{name:<12} first paint after {max(times):5.0f} ms at most", flush=True)
+        browser.close()
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ def read_file(file: Path) -> object:
 
 def _read_npy(file: Path) -> object:
     # Mapped, so that a header that promises more than the file holds is refused before memory is taken.
-    array = open_memmap(file, mode="r")
+    array = open_memmap(file, mode="r")  # type: ignore[no-untyped-call,unused-ignore]  # typed from numpy 2.4 on
     if array.dtype.kind not in "biufU":
         raise ValueError(f"an array of {array.dtype} is none of numbers")
     return array.tolist()
