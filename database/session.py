@@ -4,13 +4,15 @@ What survives what is in `README.md`; it follows from `journal_mode` and `synchr
 """
 
 import os
+import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, func, make_url, select
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -19,6 +21,8 @@ from evolve.errors import ConfigError, RunFolderError, StoreError
 
 #: How long a statement waits for another process that writes, and a thread for a connection.
 WAIT_S = 60.0
+#: Between two tries where SQLite does not wait itself.
+_PAUSE_S = 0.01
 #: Connections that readers share; a writer takes one more.
 CONNECTIONS = 8
 #: Replies take 1 to 4 kB: in SQLite's pages of 4 kB nearly half of the file would be left empty.
@@ -220,10 +224,29 @@ def _set_up_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
     """Set what SQLite forgets with the connection; called for each new one."""
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA page_size={PAGE_BYTES}")  # of a new file; kept by an old one
-    cursor.execute("PRAGMA journal_mode=WAL")  # readers and the writer do not wait for each other
+    _use_wal(cursor)
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
     cursor.close()
+
+
+def _use_wal(cursor: DBAPICursor) -> None:
+    """Let readers and the writer not wait for each other; a file keeps that from its first connection on.
+
+    Two processes that do so to a new file at once get in each other's way, and this is where SQLite does not wait.
+    """
+    cursor.execute("PRAGMA busy_timeout")
+    (wait_ms,) = cursor.fetchone() or (0,)
+    deadline = time.monotonic() + wait_ms / 1000
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(_PAUSE_S)
+        else:
+            return
 
 
 def _begin_sqlite(connection: Connection) -> None:

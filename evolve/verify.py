@@ -128,6 +128,7 @@ def _record_line(problem: Problem, record: Record, verdict: Verdict) -> dict[str
         "date": record.date,
         "source": record.source,
         "exactly_valid": record.exactly_valid,
+        "note": record.note,
         "better_by": None if gain is None else float(gain),
     }
 
@@ -143,7 +144,8 @@ def _print(console: Console, problem: Problem, verdict: Verdict, violations: Seq
     if verdict.repaired is not None:
         out.append(f"after the documented repair: {verdict.repaired!r}")
     for record in problem.records:
-        note = "" if record.exactly_valid else ", not shown to be feasible at zero tolerance"
+        note = "" if record.exactly_valid else ", not shown to be feasible here at zero tolerance"
+        note += f" ({record.note})" if record.note else ""
         gap = _gap(gain_over(record, _exact(verdict), problem.direction)) if verdict.valid else ""
         out.append(f"  {record.score!r} {record.holder}, {record.date}{note}{gap}")
     if _line(problem, verdict, ())["beats_record"]:

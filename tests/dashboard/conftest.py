@@ -73,9 +73,9 @@ def address(runs: Path) -> Iterator[str]:
         yield found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Debian's Chromium."""
+    """Debian's Chromium; ended with the module, for Playwright's driver keeps an event loop running in this thread."""
     if find_spec("playwright") is None:
         pytest.skip("playwright is not installed: it comes with the extra `dev`")
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
