@@ -309,8 +309,9 @@ def paint(address: str, pages: Mapping[str, str]) -> None:
             for _ in range(5):
                 page = browser.new_context().new_page()
                 page.goto(address + path)
-                page.wait_for_function(f"({asked})().length > 0")
-                times += page.evaluate(asked)
+                while not (seen := page.evaluate(asked)):
+                    page.wait_for_timeout(20)
+                times += seen
                 page.context.close()
             print(f"{name:<12} first paint after {max(times):5.0f} ms at most", flush=True)
         browser.close()
