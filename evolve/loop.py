@@ -182,7 +182,7 @@ class Evolution:
         line: list[Program] = []
         program = parent
         while len(line) < most and program.parent_id is not None:
-            program = self._parts.store.program(program.parent_id)
+            program = self._program(program.parent_id)
             if program.score is not None:
                 line.insert(0, program)
         return line
