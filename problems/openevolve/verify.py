@@ -47,8 +47,8 @@ def verify(construction: object) -> Verdict:
         case _:
             return Verdict(valid=False, reason='expected {"metrics": {...}, "artifacts": {...}}')
     values = [*metrics.values(), *artifacts.values()]
-    if not all(type(value) in (int, float, str) for value in values):
-        return Verdict(valid=False, reason="metrics and artifacts must be numbers or texts")
+    if not all(type(value) in (int, str) or (type(value) is float and math.isfinite(value)) for value in values):
+        return Verdict(valid=False, reason="metrics and artifacts must be finite numbers or texts")
     remarks, error = said(artifacts), metrics.get("error")
     if isinstance(error, str) and error:
         return Verdict(

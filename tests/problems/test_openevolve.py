@@ -88,6 +88,7 @@ def test_without_a_combined_score_the_mean_counts():
         {"metrics": {"combined_score": True}, "artifacts": {}},
         {"metrics": {"combined_score": "1.0"}, "artifacts": {}},
         {"metrics": {"combined_score": float("inf")}, "artifacts": {}},
+        {"metrics": {"combined_score": 1.0, "spread": float("nan")}, "artifacts": {}},
         {"metrics": {"combined_score": 1.0, "timeout": 1.0}, "artifacts": {}},
         {"metrics": {"combined_score": 1.0}, "artifacts": {"x": [1]}},
         {"metrics": {"combined_score": 1.0}, "artifacts": {}, "score": 2.0},
