@@ -1,9 +1,10 @@
 """A run with a real model, then the model alone on its prompts: `python -m benchmarks.gpu MODEL OUT [key=value ...]`.
 
-The run is what `evolve run problem=circle_packing` does, at 16 x 16 completions a step. Afterwards, in the same process
-and with the same engine, a bare `LLM.generate` decodes the prompts of some of its steps again, its prefix cache emptied
-first. What is printed: tokens/s of both, evaluations/s, how the completions ended, the best score, and the seconds of a
-step. OUT receives the report, the database and the figures as JSON.
+The run is what `evolve run problem=circle_packing` does, at 16 x 16 completions a step. When it is over and its engine
+closed, a bare `LLM.generate` with the same settings decodes the prompts of some of its steps again, in this process,
+where nothing else goes on any more, its prefix cache emptied first. What is printed: tokens/s of both, evaluations/s,
+how the completions ended, the best score, and the seconds of a step. OUT receives the report, the database and the
+figures as JSON.
 """
 
 import json
@@ -17,7 +18,8 @@ from rich.console import Console
 
 from database.store import RunStore
 from evolve import compose
-from evolve.engine.vllm import VllmEngine
+from evolve.config import FrozenConfig, VllmConfig
+from evolve.engine.build import build_engine, vllm_start
 from evolve.options import parse_options
 from evolve.run_folder import new_run_folder
 from evolve.session import Outside, Session, begin
@@ -27,7 +29,7 @@ from evolve.types import Outcome, StepReport
 BARE_STEPS = 3
 
 
-def bare_rate(engine: VllmEngine, store: RunStore, steps: list[int], samples: int) -> list[dict[str, float]]:
+def bare_rate(engine: Any, store: RunStore, steps: list[int], samples: int) -> list[dict[str, float]]:
     """Return tokens and seconds of `LLM.generate` on the prompts of each of `steps`."""
     from vllm import SamplingParams
 
@@ -132,6 +134,9 @@ def main() -> None:
             *words,
         ]
     )
+    if not isinstance(config.engine, VllmConfig) or not isinstance(config.learner, FrozenConfig):
+        raise SystemExit("this benchmark compares with vLLM alone; leave engine=vllm and learner=frozen")
+    start = vllm_start(config, config.engine, model)
     problem = compose.problem_of(config)
     workers = compose.evaluation_workers(config)
     clocks = compose.Clocks(monotonic=time.monotonic, wall=time.time)
@@ -145,12 +150,10 @@ def main() -> None:
         session = begin(config, folder, database, workshop, evaluations, Outside(clocks=clocks, console=console))
         store = session.store
         started = time.perf_counter()
-        engine = compose.build_engine(config, model)
+        engine = build_engine(config, model)
         console.print(
             f"engine ready after {time.perf_counter() - started:.1f} s; sandbox {workshop.sandbox.report.tier}"
         )
-        if not isinstance(engine, VllmEngine):
-            raise SystemExit("this benchmark compares with vLLM alone; leave engine=vllm")
         started = time.perf_counter()
         ended = session.go(engine, model)
         elapsed = time.perf_counter() - started
@@ -158,11 +161,13 @@ def main() -> None:
         steps = [report.step for report in store.reports()[1:-1]]  # a budget may have cut the last one
         chosen = steps[:: max(1, len(steps) // BARE_STEPS)][:BARE_STEPS]
         keep(figures(store, session, [], elapsed), folder.report, out)
+        engine.close()
+        alone = start()
         # vLLM runs in the engine's own thread, so the bare calls are made there too.
-        bare = engine._thread.submit(bare_rate, engine, store, chosen, config.rollout.samples).result()
+        bare = alone._thread.submit(bare_rate, alone, store, chosen, config.rollout.samples).result()
         row = figures(store, session, bare, elapsed)
         keep(row, folder.report, out)
-        engine.close()
+        alone.close()
     tables = ("each_step", "best_against_time")
     console.print("\n".join(f"{name}: {value}" for name, value in row.items() if name not in tables), highlight=False)
 

@@ -30,6 +30,7 @@ from rich.console import Console
 
 from database.store import RunStore
 from evolve import compose
+from evolve.engine.build import build_engine
 from evolve.options import load_config, parse_options
 from evolve.run_folder import existing_run_folder, new_run_folder
 from evolve.session import Outside, Session, begin, reopen
@@ -43,7 +44,6 @@ WORDS = (
     "learner=grpo",
     "rollout.parents=16",
     "rollout.samples=16",
-    "sampling.temperature=1.0",
     # Beside 1.8 billion parameters in training on 80 GB.
     "engine.gpu_memory_utilization=0.45",
     "learner.micro_tokens=32768",
@@ -221,7 +221,7 @@ def main() -> None:
     console = Console(width=160)
     out.mkdir(parents=True, exist_ok=True)
     with opened(words, model, console) as session:
-        engine = compose.build_engine(session.config, model)
+        engine = build_engine(session.config, model)
         engine_s = time.monotonic() - started
         console.print(
             f"engine ready after {engine_s:.1f} s; sandbox {session.workshop.sandbox.report.tier}; {machine()}"

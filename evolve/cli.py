@@ -4,15 +4,17 @@ Exit codes: 0 done, 1 the run failed or a construction is invalid, 2 bad input, 
 """
 
 import datetime
+import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from rich.console import Console
 
-from evolve.compose import Clocks, build_engine, policy_name
+from evolve.compose import Clocks, policy_name
 from evolve.config import Config
 from evolve.dashboard.compare import compare
 from evolve.dashboard.html_report import report
@@ -20,6 +22,7 @@ from evolve.dashboard.serve import serve
 from evolve.doctor import doctor
 from evolve.errors import ConfigError, EvolveError, InputError
 from evolve.export import export
+from evolve.launch import launched
 from evolve.merge import merge
 from evolve.new import new
 from evolve.options import load_config, parse_options
@@ -66,7 +69,7 @@ def run(words: Sequence[str], console: Console) -> int:
     """`evolve run`: start a run and see it to its end."""
     config = parse_options(words)
     path = Path(config.run.dir).expanduser() if config.run.dir else _new_path(config.problem.name)
-    with new_session(config, path, Outside(clocks=_CLOCKS, console=console)) as (session, model):
+    with new_session(config, path, _outside(console)) as (session, model):
         return _go(session, model)
 
 
@@ -77,7 +80,7 @@ def resume(words: Sequence[str], console: Console) -> int:
         text, run_id = folder.read_run()
         config = load_config(text, options)
         _refuse_changed_steps(load_config(text), config)
-        with next_session(config, folder, run_id, Outside(clocks=_CLOCKS, console=console)) as (session, model):
+        with next_session(config, folder, run_id, _outside(console)) as (session, model):
             return _go(session, model)
 
 
@@ -87,6 +90,16 @@ def _replay(words: Sequence[str], console: Console) -> int:
 
 def _study(words: Sequence[str], console: Console) -> int:
     return study(words, Outside(clocks=_CLOCKS, console=console))
+
+
+def _outside(console: Console) -> Outside:
+    return Outside(clocks=_CLOCKS, console=console, place=launched())
+
+
+def _break_off(words: str) -> NoReturn:
+    """Say why rank 0 waits in vain for another rank, from which nothing but the end of the process frees it."""
+    Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(f"evolve: {words}")
+    os._exit(1)
 
 
 def _refuse_changed_steps(stored: Config, changed: Config) -> None:
@@ -104,11 +117,8 @@ def _go(session: Session, model: Path | None) -> int:
         highlight=False,
     )
     try:
-        engine = build_engine(config, model)
-        try:
+        with session.engine(model, _break_off) as engine:
             ended = session.go(engine, model)
-        finally:
-            engine.close()
     except KeyboardInterrupt:
         console.print(f"stopped; go on with: evolve resume run={path}", highlight=False, soft_wrap=True)
         return 130
@@ -168,6 +178,13 @@ def call(arguments: Sequence[str]) -> int:
         errors.print(f"evolve: {name!r} is no command: it must be one of {', '.join(_COMMANDS)}")
         return 2
     try:
+        place = launched()
+        if place.rank:
+            from evolve.ranks import follow_rank_0
+
+            return follow_rank_0(place)
+        if place.ranks > 1 and name not in ("run", "resume"):
+            raise ConfigError(f"accelerate launch is for evolve run and evolve resume: run evolve {name} without it")
         return _COMMANDS[name](arguments[1:], console)
     except InputError as error:
         errors.print(f"evolve {name}: {error}")

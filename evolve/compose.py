@@ -18,20 +18,19 @@ from evolve.config import (
     MapElitesConfig,
     PuctConfig,
     ScriptedConfig,
-    ServerConfig,
     TopKConfig,
     VllmConfig,
 )
 from evolve.config.checks import one_of
-from evolve.engine import Sampling
 from evolve.errors import ConfigError, ProblemError
 from evolve.evaluate import Evaluator
+from evolve.launch import ALONE, Place, check_launch
 from evolve.learner import Frozen
 from evolve.models import model_parameters, resolve_model
 from evolve.options import dump_config, load_config
 from evolve.prompt import Prompter, PromptSettings, ReplyFormat
 from evolve.protocols import Engine, Learner
-from evolve.reward import LazyMode, Penalties, Rewarder, RewardMode
+from evolve.reward import LazyMode, Nearness, Penalties, Rewarder, RewardMode
 from evolve.run_folder import RunFolder, read_run
 from evolve.selection import (
     BestOfN,
@@ -180,68 +179,17 @@ def resolve_policy(config: Config, notify: Callable[[str], None]) -> Path | None
     return resolve_model(config.model, cache=Path(config.model_cache).expanduser(), notify=notify)
 
 
-def build_engine(config: Config, model: Path | None) -> Engine:
-    """Start the engine; a local model is loaded here. Engines are imported only when they are used."""
-    engine = config.engine
-    sampling = Sampling(
-        temperature=config.sampling.temperature, top_p=config.sampling.top_p, max_tokens=config.sampling.max_tokens
-    )
-    if isinstance(engine, ScriptedConfig):
-        from evolve.engine.scripted import ScriptedEngine
-
-        return ScriptedEngine(Path(engine.file), latency_s=engine.latency_s)
-    if isinstance(engine, ServerConfig):
-        from evolve.engine.server import ServerEngine, ServerSettings
-
-        settings = ServerSettings(
-            url=engine.url,
-            model=config.model,
-            api_key=None if engine.key_file is None else _read_key(Path(engine.key_file)),
-            in_flight=engine.in_flight,
-            timeout_s=engine.timeout_s,
-            retries=engine.retries,
-        )
-        return ServerEngine(settings, sampling)
-    if isinstance(engine, VllmConfig) and model is not None:
-        from evolve.engine.vllm import VllmEngine, VllmSettings
-
-        learner = config.learner if isinstance(config.learner, GrpoConfig) else None
-        return VllmEngine(
-            model,
-            sampling,
-            VllmSettings(
-                max_model_len=engine.max_model_len,
-                max_num_seqs=engine.max_num_seqs,
-                gpu_memory_utilization=engine.gpu_memory_utilization,
-                kv_cache_gib=engine.kv_cache_gib,
-                compile=engine.compile,
-                logprobs=engine.logprobs or learner is not None,
-                seed=config.run.seed,
-                lora_rank=learner.lora_rank if learner is not None and learner.method == "lora" else 0,
-                sleep=learner is not None and learner.sleep,
-                dtype=engine.dtype,
-            ),
-        )
-    raise ConfigError(f"engine={engine.kind} is unknown")
-
-
-def _read_key(path: Path) -> str:
-    try:
-        return path.expanduser().read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise ConfigError(f"cannot read engine.key_file={path}: {error.strerror}") from error
-
-
-def check_learner(config: Config, model: Path | None, folder: RunFolder) -> None:
+def check_learner(config: Config, model: Path | None, folder: RunFolder, place: Place = ALONE) -> None:
     """Refuse what the learner could not train, before the engine is started.
 
     Raises:
-        ConfigError: An option, the machine or the run's newest checkpoint does not fit.
+        ConfigError: An option, the machine, the launch or the run's newest checkpoint does not fit.
     """
+    check_launch(place, config.rollout.parents, config.learner.kind)
     if isinstance(config.learner, GrpoConfig):
         from evolve.training import check_grpo
 
-        check_grpo(config, config.learner, model, folder.path)
+        check_grpo(config, config.learner, model, folder.path, place)
 
 
 def build_learner(
@@ -303,6 +251,7 @@ def build_rewarder(config: Config, problem: Problem) -> Rewarder:
     return Rewarder(
         mode=RewardMode(problem.reward_mode if reward.mode == "problem" else reward.mode),
         lazy=LazyMode(reward.lazy),
+        near=Nearness(edit=reward.near_edit, score=reward.near_score),
         direction=problem.direction,
         shape=problem.shape,
         penalties=Penalties(

@@ -23,7 +23,7 @@ from evolve.evaluate import Evaluator
 from evolve.parse import Child, ReplyFailure, parse_reply
 from evolve.prompt import Prompter
 from evolve.protocols import Engine, Observer, Store
-from evolve.reward import Rewarder
+from evolve.reward import Rewarder, Trial
 from evolve.selection import Selection
 from evolve.standing import bests, unchecked_best
 from evolve.types import (
@@ -222,6 +222,8 @@ class Evolution:
                 return None
             # Nobody knows what the program is worth: it is not stored, so that its like is run when it comes again.
             evaluations = ()
+        source = reply.source if isinstance(reply, Child) else None
+        trial = Trial(outcome=outcome, score=score, source=source, parent=parent)
         attempt = Attempt(
             id=self._id(prompt.step, prompt.group, completion.sample),
             step=prompt.step,
@@ -230,9 +232,9 @@ class Evolution:
             completion=completion,
             outcome=outcome,
             feedback=feedback,
-            reward=parts.rewarder.reward(outcome, score, parent_score=parent.score),  # 7 reward
+            reward=parts.rewarder.reward(trial),  # 7 reward
             identity=None if isinstance(reply, ReplyFailure) else reply.identity,
-            source=reply.source if isinstance(reply, Child) and known is None and outcome is not Outcome.LOST else None,
+            source=source if known is None and outcome is not Outcome.LOST else None,
             known_as=None if known is None else known.id,
             evaluations=evaluations,
             score=None if outcome.is_lazy else score,

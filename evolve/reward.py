@@ -7,7 +7,8 @@ section 3.3 and appendix B, and its released code.
 from dataclasses import dataclass
 from enum import StrEnum
 
-from evolve.types import REPLY_FAILURES, Direction, Outcome, RewardShape
+from evolve.distance import distance, tokens
+from evolve.types import REPLY_FAILURES, Direction, Outcome, Program, RewardShape
 
 
 class RewardMode(StrEnum):
@@ -34,6 +35,39 @@ class Penalties:
     lazy: float = -0.3
     failed: float = -0.2
     invalid: float = -0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nearness:
+    """When a valid child is so near to its valid parent that it counts as a repetition; 0 for never.
+
+    One constant changed, or a score that moved by a millionth, is a copy in all but name: paid like any other child,
+    it is what a small model ends up making.
+
+    Attributes:
+        edit: Below this distance of the two texts (`evolve.distance`), from 0 to 1.
+        score: Below this difference of the two scores, up or down, in units of the shape's `|best - worst|`.
+    """
+
+    edit: float = 0.0
+    score: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """What the reward of an attempt depends on.
+
+    Attributes:
+        outcome: How the attempt ended; for a repetition, `UNCHANGED` or `DUPLICATE`.
+        score: The score that counts; of a repetition, that of the program it repeats. None unless valid.
+        source: The child's; None where the reply holds no child.
+        parent: Whose child it is.
+    """
+
+    outcome: Outcome
+    score: float | None
+    source: str | None
+    parent: Program
 
 
 #: Keeps the reciprocal of a minimised score finite at 0 (ThetaEvolve's value).
@@ -67,22 +101,18 @@ def improvement(score: float, parent: float, direction: Direction, shape: Reward
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rewarder:
-    """Turns outcomes into rewards, with the settings of one run."""
+    """Turns trials into rewards, with the settings of one run."""
 
     mode: RewardMode
     lazy: LazyMode
+    near: Nearness
     direction: Direction
     shape: RewardShape
     penalties: Penalties
 
-    def reward(self, outcome: Outcome, score: float | None, *, parent_score: float | None) -> float | None:
-        """Return the reward, or None for an attempt that must not count in training (`Outcome.LOST`).
-
-        Args:
-            outcome: How the attempt ended; for a repetition, `UNCHANGED` or `DUPLICATE`.
-            score: The score that counts; of a repetition, that of the program it repeats. None unless valid.
-            parent_score: None when the parent is not valid.
-        """
+    def reward(self, trial: Trial) -> float | None:
+        """Return the reward, or None for an attempt that must not count in training (`Outcome.LOST`)."""
+        outcome = trial.outcome
         if outcome is Outcome.LOST:
             return None
         if outcome in REPLY_FAILURES:
@@ -91,12 +121,22 @@ class Rewarder:
             return self.penalties.lazy
         if outcome is Outcome.INVALID:
             return self.penalties.invalid
-        if score is None:
+        if trial.score is None:
             return self.penalties.failed
-        return self._valid(score, parent_score)
+        if self._is_near(trial.score, trial):
+            return self.penalties.lazy
+        return self._valid(trial.score, trial.parent.score)
 
     def _punished(self, outcome: Outcome) -> bool:
         return self.lazy is LazyMode.ANY or (self.lazy is LazyMode.PARENT and outcome is Outcome.UNCHANGED)
+
+    def _is_near(self, score: float, trial: Trial) -> bool:
+        parent = trial.parent
+        if parent.score is None or trial.source is None:
+            return False
+        if abs(score - parent.score) < self.near.score * abs(self.shape.best - self.shape.worst):
+            return True
+        return self.near.edit > 0 and distance(tokens(trial.source), tokens(parent.source)) < self.near.edit
 
     def _valid(self, score: float, parent_score: float | None) -> float:
         match self.mode:

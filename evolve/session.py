@@ -29,7 +29,9 @@ from evolve.compose import (
     resolve_policy,
 )
 from evolve.config import Config
+from evolve.engine.build import build_engine
 from evolve.errors import ProblemError, StoreError
+from evolve.launch import ALONE, Place
 from evolve.loop import Evolution, LoopSettings, Parts, as_member
 from evolve.parse import ReplyFailure, check_source
 from evolve.progress import Progress
@@ -108,11 +110,13 @@ class Outside:
     """What a session takes from outside: the time, and where to print.
 
     Attributes:
+        place: This process among those that `accelerate launch` started.
         until: From when on no step begins, by the monotonic clock; None for as long as the run goes on.
     """
 
     clocks: Clocks
     console: Console
+    place: Place = ALONE
     until: float | None = None
 
 
@@ -126,6 +130,27 @@ class Session:
     selection: Selection
     workshop: Workshop
     outside: Outside
+
+    @contextlib.contextmanager
+    def engine(self, model: Path | None, last_words: Callable[[str], None]) -> Iterator[Engine]:
+        """Start the engine, or those of all ranks as one, and free what it holds afterwards.
+
+        Args:
+            model: The policy's folder, where it is in this process.
+            last_words: Is told why rank 0 cannot end by itself where another rank has ended, and ends it.
+        """
+        place = self.outside.place
+        if place.ranks > 1:
+            from evolve.ranks import open_ranks
+
+            with open_ranks(self.config, model, self.folder.path, place, last_words) as ranked:
+                yield ranked
+        else:
+            engine = build_engine(self.config, model)
+            try:
+                yield engine
+            finally:
+                engine.close()
 
     def go(self, engine: Engine, model: Path | None) -> Ended:
         """Run until a budget is used up; the report is written however the session ends."""
@@ -285,5 +310,5 @@ def _workshop(config: Config, problem: Problem) -> contextlib.AbstractContextMan
 def _policy(config: Config, folder: RunFolder, outside: Outside) -> Path | None:
     """Return the model's folder; what the learner could not train is refused here, before the engine is started."""
     model = resolve_policy(config, lambda text: outside.console.print(text, style="dim"))
-    check_learner(config, model, folder)
+    check_learner(config, model, folder, outside.place)
     return model

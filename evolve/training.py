@@ -10,16 +10,22 @@ from evolve.config import Config, GrpoConfig, VllmConfig
 from evolve.config.learner import DEFAULT_RATES
 from evolve.engine.vllm import VllmEngine
 from evolve.errors import ConfigError
+from evolve.launch import Place
 from evolve.models import model_parameters
 from evolve.protocols import Engine, Learner
-from rl.checkpoint import Policy, check_checkpoint
+from evolve.types import Direction
+from problems import load_problem
+from rl.checkpoint import Policy, check_checkpoint, check_sharding
 from rl.memory import Machine, check_memory
+from rl.ranks import RankedEngine
 from rl.settings import GrpoSettings, Loss, Method
 
 _GIB = 2**30
+#: In the run's folder, what the learner leaves.
+_LEARNER = "learner"
 
 
-def check_grpo(config: Config, learner: GrpoConfig, model: Path | None, folder: Path) -> None:
+def check_grpo(config: Config, learner: GrpoConfig, model: Path | None, folder: Path, place: Place) -> None:
     """Refuse what could not be trained, before the engine is started.
 
     Args:
@@ -27,6 +33,7 @@ def check_grpo(config: Config, learner: GrpoConfig, model: Path | None, folder: 
         learner: Its learner.
         model: The policy's folder, where it is in this process.
         folder: The run's.
+        place: This process.
 
     Raises:
         ConfigError: An option, the machine or the run's newest checkpoint does not fit.
@@ -51,7 +58,9 @@ def check_grpo(config: Config, learner: GrpoConfig, model: Path | None, folder: 
     _check_trackers(learner)
     settings = grpo_settings(config, learner, engine)
     check_checkpoint(policy_of(config, model, folder), settings)
-    check_memory(model, model_parameters(model), settings, _machine(engine, model))
+    sharded = place.fsdp > 0 and _on_gpu()
+    check_sharding(folder / _LEARNER, sharded=sharded)
+    check_memory(model, model_parameters(model) // (place.ranks if sharded else 1), settings, _machine(engine, model))
 
 
 def build_grpo(
@@ -71,7 +80,7 @@ def build_grpo(
     learner = config.learner
     if not (
         isinstance(learner, GrpoConfig)
-        and isinstance(engine, VllmEngine)
+        and isinstance(engine, VllmEngine | RankedEngine)
         and isinstance(config.engine, VllmConfig)
         and model is not None
     ):
@@ -82,7 +91,7 @@ def build_grpo(
 
 def policy_of(config: Config, model: Path, folder: Path) -> Policy:
     """Return the model that the run in `folder` trains, and where."""
-    return Policy(model=model, name=config.model, folder=folder / "learner")
+    return Policy(model=model, name=config.model, folder=folder / _LEARNER)
 
 
 def grpo_settings(config: Config, learner: GrpoConfig, engine: VllmConfig) -> GrpoSettings:
@@ -95,6 +104,7 @@ def grpo_settings(config: Config, learner: GrpoConfig, engine: VllmConfig) -> Gr
         temperature=config.sampling.temperature,
         dtype=engine.dtype,
         seed=config.run.seed,
+        direction=_direction(config),
         advantage=learner.advantage,
         loss=Loss(learner.loss),
         method=Method(learner.method),
@@ -105,6 +115,10 @@ def grpo_settings(config: Config, learner: GrpoConfig, engine: VllmConfig) -> Gr
         clip_high=learner.clip_high,
         importance_cap=learner.importance_cap,
         entropy_bonus=learner.entropy_bonus,
+        entropy_target=learner.entropy_target,
+        kl=learner.kl,
+        novelty=learner.novelty,
+        min_distinct=learner.min_distinct,
         mask_truncated=learner.mask_truncated,
         drop_constant=learner.drop_constant,
         refills=learner.refills,
@@ -115,6 +129,11 @@ def grpo_settings(config: Config, learner: GrpoConfig, engine: VllmConfig) -> Gr
         keep=learner.keep,
         report_to=tuple(learner.report_to),
     )
+
+
+def _direction(config: Config) -> Direction:
+    path = config.problem.path
+    return load_problem(config.problem.name, None if path is None else Path(path).expanduser().resolve()).direction
 
 
 def _check_trackers(learner: GrpoConfig) -> None:
@@ -128,10 +147,16 @@ def _check_trackers(learner: GrpoConfig) -> None:
             raise ConfigError(f"learner.report_to={name} needs that package: pip install {name}, or say [] for none")
 
 
-def _machine(engine: VllmConfig, model: Path) -> Machine:
+def _on_gpu() -> bool:
     import torch
 
-    if torch.cuda.is_available():
+    return bool(torch.cuda.is_available())
+
+
+def _machine(engine: VllmConfig, model: Path) -> Machine:
+    if _on_gpu():
+        import torch
+
         total = float(torch.cuda.get_device_properties(0).total_memory)
         return Machine(total=total, engine=engine.gpu_memory_utilization * total, on_gpu=True)
     free = float(os.sysconf("SC_AVPHYS_PAGES")) * os.sysconf("SC_PAGE_SIZE")

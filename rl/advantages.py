@@ -3,8 +3,9 @@
 Every function takes `rewards_G_n`, `(G, n)`, with NaN where an attempt must not count (lost to an infrastructure
 failure, unfinished when the step ended, cut at the token limit). It returns `(G, n)` advantages, 0 where masked. A
 group whose valid rewards are all equal, or that holds fewer than two of them, says nothing: its advantages are 0. None
-changes when a constant is added to a group's rewards; `grpo`, `max_rl` and `entropic_adaptive` do not change when they
-are multiplied by a positive constant either.
+changes when a constant is added to a group's rewards; `grpo`, `max_rl`, `entropic_adaptive` and `rank` do not change
+when they are multiplied by a positive constant either, and `rank` not when anything is done to them that keeps their
+order.
 """
 
 from collections.abc import Callable, Mapping
@@ -109,6 +110,28 @@ def entropic_adaptive(rewards_G_n: Array) -> Array:
     return _settle(rewards_G_n, formula)
 
 
+def rank(rewards_G_n: Array) -> Array:
+    """Return the rank of each reward in its group, ties at their mean rank, centred and of unit deviation.
+
+    The few children that beat their parent count the same however small their gain: where a score has little room
+    left, their gains are lost beside the steps between the penalties. Where all but one are tied, the one earns what
+    `grpo` gives it. Source: rank-based fitness shaping is usual in evolution strategies (Wierstra et al.,
+    arXiv:1106.4487; centred ranks, Salimans et al., arXiv:1703.03864); taking it as a group's credit, with mean
+    ranks for ties and GRPO's unbiased deviation, is ours.
+
+    >>> rank(np.array([[-0.4, -0.4, 2.0, 2.0001]])).round(4).tolist()
+    [[-0.8165, -0.8165, 0.4082, 1.2247]]
+    """
+
+    def formula(r: Array) -> Array:
+        _, places, counts = np.unique(r, return_inverse=True, return_counts=True)
+        ranks = (np.cumsum(counts) - (counts + 1) / 2)[places]
+        advantages: Array = (ranks - ranks.mean()) / ranks.std(ddof=1)
+        return advantages
+
+    return _settle(rewards_G_n, formula)
+
+
 #: By the name that `learner.advantage` takes.
 ADVANTAGES: Mapping[str, Callable[[Array], Array]] = {
     "grpo": grpo,
@@ -117,6 +140,7 @@ ADVANTAGES: Mapping[str, Callable[[Array], Array]] = {
     "max_rl": max_rl,
     "entropic": entropic,
     "entropic_adaptive": entropic_adaptive,
+    "rank": rank,
 }
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evolve.types import Attempt, FinishReason, Group, Message, Outcome
+from evolve.types import Attempt, Direction, FinishReason, Group, Message, Outcome
 from rl.advantages import ADVANTAGES, Array, tells_nothing
 from rl.settings import GrpoSettings
 
@@ -32,7 +32,7 @@ class Row:
     fresh: bool
 
 
-#: Fills up: the trainer wants the same number of rows each step. One token costs nothing.
+#: Fills up: the trainer wants the same number of rows each time. One token costs nothing.
 PLACEHOLDER = Row(prompt_ids=(0,), completion_ids=(0,), logprobs=(0.0,), advantage=0.0, counts=False, fresh=False)
 
 
@@ -54,7 +54,7 @@ class Batch:
     """What one update learns from.
 
     Attributes:
-        rows: `(B * n,)`, group after group, within a group by length; what is late after them, placeholders at the end.
+        rows: `(B * n,)`, in micro-batches: a group's rows next to each other, placeholders at the end of each.
         figures: What the step's groups say of the search, by name.
     """
 
@@ -65,6 +65,11 @@ class Batch:
     def is_silent(self) -> bool:
         """Whether no row pulls the policy anywhere."""
         return all(row.advantage == 0 for row in self.rows)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no token is in the loss."""
+        return not any(row.counts for row in self.rows)
 
 
 def rewards_of(group: Group, settings: GrpoSettings) -> Array:
@@ -92,31 +97,56 @@ def make_batch(
     groups: Sequence[Group],
     settings: GrpoSettings,
     encode: Callable[[Sequence[Message]], Sequence[int]],
+    parents: Mapping[int, float | None],
     late: Sequence[Grown] = (),
 ) -> Batch:
     """Return the rows and figures of the groups of one or more steps.
 
     Where there are more groups than an update takes, those that tell something come first. What is late fills the rows
-    that would be placeholders, as far as they go.
+    that would be placeholders, as far as they go. Where the share of different programs is below `min_distinct` all
+    are: the policy has collapsed so far that it could only learn more of the same.
 
     Args:
         groups: At least B.
         settings: Of the learner.
         encode: From the messages of a prompt to its tokens.
+        parents: Their scores, by id.
         late: Groups of the update before, with what has been evaluated since.
     """
     telling = informative(groups, settings)
     silent = [group for group in groups if not any(group is other for other in telling)]
-    rows = [
-        row
+    fresh = [
+        _rows(group, settings, encode, [attempt.id for attempt in group], fresh=True)
         for group in [*telling, *silent][: settings.parents]
-        for row in _rows(group, settings, encode, [attempt.id for attempt in group], fresh=True)
     ]
-    for grown in late:
-        rows.extend(_rows(grown.group, settings, encode, grown.late, fresh=False))
-    rows = rows[: settings.rows]
-    rows.extend([PLACEHOLDER] * (settings.rows - len(rows)))
-    return Batch(rows=tuple(rows), figures=_figures(groups, settings) | {"staleness": _staleness(rows)})
+    grown = [_rows(group.group, settings, encode, group.late, fresh=False) for group in late]
+    figures = _figures(groups, settings, parents)
+    paused = figures.get("distinct", 1.0) < settings.min_distinct
+    rows = [PLACEHOLDER] * settings.rows if paused else _arrange(fresh, grown, settings)
+    figures["staleness"] = _staleness(rows)
+    if settings.min_distinct:
+        figures["paused"] = float(paused)
+    return Batch(rows=tuple(rows), figures=figures)
+
+
+def _arrange(fresh: Sequence[Sequence[Row]], late: Sequence[Sequence[Row]], settings: GrpoSettings) -> list[Row]:
+    """Return micro-batches of `micro_rows` rows and at most `micro_tokens` tokens, filled up with placeholders.
+
+    Completions of one group stay together, for they share their prompt there. There is a micro-batch for each part of
+    a group that is as large as one; what is late goes where there is room left, and without any it teaches nothing.
+    """
+    size = settings.micro_rows
+    micros: list[list[Row]] = [[] for _ in range(settings.rows // size)]
+    room = [settings.micro_tokens] * len(micros)
+    parts = [rows[start : start + size] for rows in fresh for start in range(0, len(rows), size)]
+    for part in [*parts, *([row] for rows in late for row in rows)]:
+        tokens = len(part[0].prompt_ids) + sum(len(row.completion_ids) for row in part)
+        for place, micro in enumerate(micros):
+            if not micro or (len(micro) + len(part) <= size and tokens <= room[place]):
+                micro.extend(part)
+                room[place] -= tokens
+                break
+    return [row for micro in micros for row in (*micro, *[PLACEHOLDER] * (size - len(micro)))]
 
 
 def _rows(
@@ -127,7 +157,7 @@ def _rows(
     *,
     fresh: bool,
 ) -> list[Row]:
-    """Return the rows of a group's wanted attempts that count, by length; credit is given inside the whole group."""
+    """Return the rows of a group's wanted attempts that count; credit is given inside the whole group."""
     rewards_n = rewards_of(group, settings)
     if settings.drop_constant and tells_nothing(rewards_n):
         return []
@@ -136,7 +166,7 @@ def _rows(
         attempt for attempt in group if attempt.id in wanted and not np.isnan(rewards_n[attempt.completion.sample])
     ]
     prompt = tuple(encode(taken[0].prompt)) if taken else ()
-    rows = [
+    return [
         Row(
             prompt_ids=prompt,
             completion_ids=attempt.completion.token_ids,
@@ -147,8 +177,6 @@ def _rows(
         )
         for attempt in taken
     ]
-    # Neighbours go through the trainer together, and the shorter are padded to the longest.
-    return sorted(rows, key=lambda row: len(row.completion_ids))
 
 
 def _staleness(rows: Sequence[Row]) -> float:
@@ -157,7 +185,7 @@ def _staleness(rows: Sequence[Row]) -> float:
     return sum(not row.fresh for row in counting) / max(len(counting), 1)
 
 
-def _figures(groups: Sequence[Group], settings: GrpoSettings) -> dict[str, float]:
+def _figures(groups: Sequence[Group], settings: GrpoSettings, parents: Mapping[int, float | None]) -> dict[str, float]:
     """Return shares of the attempts, and of the groups, and means; an empty step has none."""
     attempts = [attempt for group in groups for attempt in group]
     if not attempts:
@@ -167,6 +195,8 @@ def _figures(groups: Sequence[Group], settings: GrpoSettings) -> dict[str, float
     rewards_G_n = [rewards_of(group, settings) for group in groups]
     figures = {
         "valid": _share(attempts, lambda attempt: attempt.outcome is Outcome.VALID),
+        "changed": _share(attempts, lambda attempt: _is_changed(attempt, parents)),
+        "improved": _share(attempts, lambda attempt: _is_improved(attempt, parents, settings.direction)),
         "lazy": _share(attempts, lambda attempt: attempt.outcome.is_lazy),
         "truncated": _share(attempts, lambda attempt: attempt.completion.finish_reason is FinishReason.LENGTH),
         "masked": float(np.isnan(np.stack(rewards_G_n)).mean()),
@@ -180,6 +210,17 @@ def _figures(groups: Sequence[Group], settings: GrpoSettings) -> dict[str, float
         figures["reward"] = statistics.fmean(rewards)
         figures["reward_std"] = statistics.pstdev(rewards)
     return figures
+
+
+def _is_changed(attempt: Attempt, parents: Mapping[int, float | None]) -> bool:
+    """Return whether a child is valid and does not have its parent's score: of valid children most may be copies."""
+    return attempt.outcome is Outcome.VALID and attempt.score != parents[attempt.draw.parent_id]
+
+
+def _is_improved(attempt: Attempt, parents: Mapping[int, float | None], direction: Direction) -> bool:
+    """Return whether a child is better than its parent."""
+    parent = parents[attempt.draw.parent_id]
+    return attempt.score is not None and parent is not None and direction.gain(attempt.score, parent) > 0
 
 
 def _share(attempts: Sequence[Attempt], condition: Callable[[Attempt], bool]) -> float:

@@ -17,6 +17,8 @@ from evolve.errors import ConfigError
 from rl.settings import GrpoSettings, Method
 
 _MARK = "learner.json"
+#: What accelerate writes under FSDP alone.
+_SHARDED = "pytorch_model_fsdp.bin"
 _NAME = re.compile(r"checkpoint-(\d+)")
 #: Of each end of a weight file, in bytes: enough to tell two models apart.
 _SAMPLE_BYTES = 2**20
@@ -77,6 +79,18 @@ def read_mark(checkpoint: Path) -> Mark:
         return Mark(**json.loads((checkpoint / _MARK).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise ConfigError(f"{checkpoint / _MARK} is damaged ({error}); delete {checkpoint} and try again") from error
+
+
+def check_sharding(folder: Path, *, sharded: bool) -> None:
+    """Refuse to go on with sharded weights from a checkpoint of whole ones, or the other way round.
+
+    Raises:
+        ConfigError: The newest checkpoint was written the other way.
+    """
+    for path, _ in checkpoints(folder)[-1:]:
+        if (path / _SHARDED).exists() != sharded:
+            was, cure = ("without", "without it") if sharded else ("with", "with it, by accelerate launch --use_fsdp")
+            raise ConfigError(f"{path} was written {was} FSDP: resume {cure}, or start a new run")
 
 
 def sweep(folder: Path, *, keep: int) -> None:

@@ -14,6 +14,13 @@ class PolicyMismatchError(LearnerError):
         )
 
 
+class RankError(LearnerError):
+    """One of several processes has ended, or cannot go on."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__(f"{words}; all ranks end, and the database and the last checkpoint are kept")
+
+
 class TrainingMemoryError(LearnerError):
     """The update does not fit into the memory."""
 
@@ -21,4 +28,13 @@ class TrainingMemoryError(LearnerError):
         super().__init__(
             f"training ran out of memory ({words}); lower learner.micro_tokens or engine.gpu_memory_utilization, or "
             "say learner.sleep=true or learner.method=lora; the database and the last checkpoint are kept"
+        )
+
+
+class UnsupportedAttentionError(LearnerError):
+    """The model's attention is of a kind that the trainer's forward does not know."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(
+            f"learner=grpo cannot train a model whose attention has {kind}; take another model, or say learner=frozen"
         )

@@ -1,10 +1,11 @@
 """The learner that trains while it searches."""
 
+import contextlib
 import hashlib
 import math
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from evolve.types import Group, Training
 from rl.checkpoint import Policy, check_checkpoint, checkpoints, sweep, write_mark
 from rl.engine import PolicyEngine
 from rl.errors import TrainingMemoryError
-from rl.rollout import Rollouts
+from rl.ranks import Crew, End, RankedEngine, Start
+from rl.rollout import Rollouts, Source
 from rl.settings import GrpoSettings, Method
 from rl.sync import AdapterSync, FullSync
 from rl.trainer import EvolveTrainer, StepCallback
@@ -29,15 +31,17 @@ _NAMES = {
     "grad_norm": "gradient_norm",
     "clip_ratio/low_mean": "clipped_low",
     "clip_ratio/high_mean": "clipped_high",
+    "kl": "kl",
 }
 _OURS = (
-    *("valid", "lazy", "truncated", "masked", "constant_groups", "distinct", "reward", "reward_std"),
-    *("completion_tokens", "prompt_tokens", "entropy", "staleness", "peak_memory_gib"),
+    *("valid", "changed", "improved", "lazy", "truncated", "masked", "constant_groups", "distinct", "paused"),
+    *("reward", "reward_std"),
+    *("completion_tokens", "prompt_tokens", "entropy", "entropy_weight", "staleness", "peak_memory_gib"),
     *("logprob_gap", "logprob_gap_max", "importance_min", "importance_mean", "importance_max"),
     *("sync_s", "generate_s", "wait_s", "train_s"),
 )
 #: What a person sees of an update: whether it pays, whether it collapses, what it costs.
-_SHOWN = ("reward", "entropy", "distinct", "staleness", "logprob_gap", "gradient_norm", "train_s")
+_SHOWN = ("reward", "entropy", "improved", "distinct", "staleness", "logprob_gap", "gradient_norm", "train_s")
 #: Where a Linux machine keeps files in memory.
 _SHARED_MEMORY = Path("/dev/shm")
 
@@ -66,6 +70,7 @@ class Grpo:
         self._engine = engine
         self._store = store
         self._notify = notify
+        self._crew = engine.crew if isinstance(engine, RankedEngine) else Crew()
 
     def run(self, attempt: Callable[[int], Sequence[Group]], steps: Iterable[int]) -> None:
         """Make every step, and after each one update of the policy; go on from the newest checkpoint.
@@ -75,28 +80,28 @@ class Grpo:
             TrainingMemoryError: An update does not fit.
             ConfigError: The newest checkpoint is of another model.
         """
-        rollouts = Rollouts(attempt, steps, self._engine, self._store, self._settings)
+        rollouts = Rollouts(attempt, steps, self._engine, self._store, self._settings, crew=self._crew)
         if not rollouts.advance():
             return
-        # Progress bars and hints of a library: what matters is raised or logged.
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
         check_checkpoint(self._policy, self._settings)
         sweep(self._policy.folder, keep=self._settings.keep)
         found = checkpoints(self._policy.folder)
         self._say_where_it_goes_on(found[-1][1].step if found else 0)
+        start = Start(checkpoint=str(found[-1][0]) if found else None)
+        self._crew.tell(start)
         try:
-            trainer = self._trainer(rollouts)
-            try:
-                trainer.train(resume_from_checkpoint=str(found[-1][0]) if found else None)
-            except KeyboardInterrupt:
-                if trainer.is_whole and rollouts.last:
-                    trainer.save()
-                raise
-        except torch.OutOfMemoryError as error:
-            raise TrainingMemoryError(" ".join(str(error).split())[:120]) from error
+            with memory_named():
+                trainer = build_trainer(self._settings, self._policy, self._engine, rollouts)
+                trainer.add_callback(_Keeper(self._settings, self._policy, rollouts, self._store, self._notify))
+                try:
+                    trainer.train(resume_from_checkpoint=start.checkpoint)
+                except KeyboardInterrupt:
+                    if trainer.is_whole and rollouts.last and (rollouts.ranks == 1 or rollouts.is_deciding):
+                        self._crew.tell(End(save=True))
+                        trainer.save()
+                    raise
         finally:
-            shutil.rmtree(self._adapter_folder(), ignore_errors=True)
+            shutil.rmtree(_adapter_folder(self._policy), ignore_errors=True)
 
     def _say_where_it_goes_on(self, trained: int) -> None:
         finished = self._store.reports()[-1].step
@@ -106,30 +111,54 @@ class Grpo:
                 "was learned in between is lost"
             )
 
-    def _trainer(self, rollouts: Rollouts) -> EvolveTrainer:
-        settings, policy = self._settings, self._policy
-        adapter = None
-        if settings.method is Method.LORA:
-            adapter = LoraConfig(
-                r=settings.lora_rank,
-                lora_alpha=settings.lora_rank,
-                target_modules="all-linear",
-                task_type="CAUSAL_LM",
-            )
-        trainer = EvolveTrainer(policy.model, settings, rollouts, policy.folder, peft_config=adapter)
-        if adapter is None:
-            trainer.use_engine(FullSync(self._engine, trainer, rollouts.times))
-        else:
-            trainer.use_engine(AdapterSync(self._engine, trainer, rollouts.times, self._adapter_folder()))
-        trainer.add_callback(StepCallback(trainer, rollouts))
-        trainer.add_callback(_Keeper(self._settings, policy, rollouts, self._store, self._notify))
-        return trainer
 
-    def _adapter_folder(self) -> Path:
-        """Return where the adapter passes to the engine: the same each time, so that a kill leaves one at most."""
-        place = _SHARED_MEMORY if _SHARED_MEMORY.is_dir() else Path(tempfile.gettempdir())
-        name = hashlib.sha256(str(self._policy.folder.resolve()).encode()).hexdigest()[:16]
-        return place / f"thetaevolve-{name}"
+def build_trainer(settings: GrpoSettings, policy: Policy, engine: PolicyEngine, rollouts: Source) -> EvolveTrainer:
+    """Return the trainer of this process; in several of them, all must call this together.
+
+    Args:
+        settings: How to train.
+        policy: What to train.
+        engine: Takes the weights.
+        rollouts: Makes the rows.
+    """
+    # Progress bars and hints of a library: what matters is raised or logged.
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    adapter = None
+    if settings.method is Method.LORA:
+        adapter = LoraConfig(
+            r=settings.lora_rank,
+            lora_alpha=settings.lora_rank,
+            target_modules="all-linear",
+            task_type="CAUSAL_LM",
+        )
+    trainer = EvolveTrainer(policy.model, settings, rollouts, policy.folder, peft_config=adapter)
+    if adapter is None:
+        trainer.use_engine(FullSync(engine, trainer, rollouts.times))
+    else:
+        trainer.use_engine(AdapterSync(engine, trainer, rollouts.times, _adapter_folder(policy)))
+    trainer.add_callback(StepCallback(trainer, rollouts, settings))
+    return trainer
+
+
+@contextlib.contextmanager
+def memory_named() -> Iterator[None]:
+    """Turn torch's error of a full memory into one that names the cures.
+
+    Raises:
+        TrainingMemoryError: What was done did not fit.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise TrainingMemoryError(" ".join(str(error).split())[:120]) from error
+
+
+def _adapter_folder(policy: Policy) -> Path:
+    """Return where the adapter passes to the engine: the same each time, so that a kill leaves one at most."""
+    place = _SHARED_MEMORY if _SHARED_MEMORY.is_dir() else Path(tempfile.gettempdir())
+    name = hashlib.sha256(str(policy.folder.resolve()).encode()).hexdigest()[:16]
+    return place / f"thetaevolve-{name}"
 
 
 class _Keeper(TrainerCallback):  # type: ignore[misc]
@@ -158,7 +187,8 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
             finite = {name: value for name, value in kept.items() if math.isfinite(value)}
             self._store.insert_training(Training(step=self._rollouts.last, values=finite))
             shown = [f"{name} {finite[name]:.3g}" for name in _SHOWN if name in finite]
-            self._notify(f"         learned from step {self._rollouts.last}: {', '.join(shown)}")
+            learned = "learned" if not finite.get("paused") else "below learner.min_distinct nothing is learned"
+            self._notify(f"         {learned} from step {self._rollouts.last}: {', '.join(shown)}")
 
     def on_save(self, _args: Any, state: Any, *_: Any, **__: Any) -> None:
         """Declare the checkpoint complete and drop those that are too many."""

@@ -12,6 +12,8 @@ _GIB = 2**30
 _FULL_BYTES = 18.0
 #: Of these, what stays while the engine decodes: all but gradient and copy.
 _FULL_RESIDENT_BYTES = 12.0
+#: The model that training began with, in float32, where the divergence from it is in the loss.
+_REFERENCE_BYTES = 4.0
 #: The frozen weight in bfloat16. Of an adapter's own parameters there are some 2 % at rank 32.
 _FROZEN_BYTES = 2.0
 _ADAPTER_SHARE = 0.02 / 32
@@ -54,8 +56,13 @@ def needed_bytes(model: Path, parameters: int, settings: GrpoSettings) -> float:
 def weight_bytes(settings: GrpoSettings) -> float:
     """Return the bytes that each parameter of the model costs the trainer at its peak."""
     if settings.method is Method.FULL:
-        return _FULL_BYTES
+        return _FULL_BYTES + _reference_bytes(settings)
     return _FROZEN_BYTES + _FULL_BYTES * _ADAPTER_SHARE * settings.lora_rank
+
+
+def _reference_bytes(settings: GrpoSettings) -> float:
+    """Return the bytes a parameter that stay for the divergence from the start; an adapter is just switched off."""
+    return _REFERENCE_BYTES if settings.kl and settings.method is Method.FULL else 0.0
 
 
 def check_memory(model: Path, parameters: int, settings: GrpoSettings, machine: Machine) -> None:
@@ -68,11 +75,15 @@ def check_memory(model: Path, parameters: int, settings: GrpoSettings, machine: 
     free = machine.total - machine.engine
     fits = needed <= free
     if settings.sleep and machine.on_gpu:
-        resident = _FULL_RESIDENT_BYTES if settings.method is Method.FULL else weight_bytes(settings)
+        resident = weight_bytes(settings)
+        if settings.method is Method.FULL:
+            resident = _FULL_RESIDENT_BYTES + _reference_bytes(settings)
         fits = needed <= machine.total and resident * parameters <= free
     if fits:
         return
     what = "all weights" if settings.method is Method.FULL else "an adapter"
+    if _reference_bytes(settings):
+        what += " beside its start (learner.kl)"
     beginning = (
         f"training {what} of a model of {parameters / 1e9:.2g} billion parameters takes about {needed / _GIB:.0f} GiB"
     )

@@ -25,6 +25,18 @@ class TokenScores:
         self._gaps.append(gaps.float())
         self._entropies.append(entropies.float())
 
+    def gather(self, accelerator: Any) -> None:
+        """Take in what the other ranks have collected; all do so at the same time, once for an update."""
+        if accelerator.num_processes == 1:
+            return
+        parts = (self._gaps, self._entropies, self._fresh)
+        blank = torch.zeros(0, device=accelerator.device)
+        scores = torch.stack([torch.cat(values).float() if values else blank for values in parts])
+        marked = torch.cat([scores, torch.ones_like(scores[:1])])  # what only fills up is marked 0
+        everything = accelerator.gather(accelerator.pad_across_processes(marked.T.contiguous()))
+        gaps, entropies, fresh, _ = everything[everything[:, 3] == 1].T
+        self._gaps, self._entropies, self._fresh = [gaps], [entropies], [fresh.bool()]
+
     @property
     def gap(self) -> float:
         """Mean of |gap| over the fresh tokens; 0 without any."""

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from evolve.types import Direction
+
 
 class Method(StrEnum):
     """What is trained."""
@@ -31,6 +33,7 @@ class GrpoSettings:
         temperature: The completions are drawn at it, and the loss's distribution is the same.
         dtype: Of the engine's weights and of the trainer's matrix products: "bfloat16" or "float32".
         seed: Of the run.
+        direction: Of the problem's score.
     """
 
     parents: int
@@ -40,6 +43,7 @@ class GrpoSettings:
     temperature: float
     dtype: str
     seed: int
+    direction: Direction
     advantage: str
     loss: Loss
     method: Method
@@ -50,6 +54,10 @@ class GrpoSettings:
     clip_high: float
     importance_cap: float
     entropy_bonus: float
+    entropy_target: float | None
+    kl: float
+    novelty: float
+    min_distinct: float
     mask_truncated: bool
     drop_constant: bool
     refills: int
@@ -71,5 +79,5 @@ class GrpoSettings:
 
         The longest possible ones must fit into `micro_tokens`; at least one does go.
         """
-        fitting = max(1, self.micro_tokens // self.max_model_len)
+        fitting = 1 + max(0, self.micro_tokens - self.max_model_len) // self.max_tokens
         return max(rows for rows in range(1, min(fitting, self.samples) + 1) if self.samples % rows == 0)

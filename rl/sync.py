@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from torch.distributed.tensor import DTensor
+
 from rl.engine import PolicyEngine
 from rl.rollout import StepTimes
 
@@ -27,7 +29,7 @@ class FullSync:
     def _weights(self) -> Iterator[tuple[str, Any]]:
         model = self._trainer.accelerator.unwrap_model(self._trainer.model)
         for name, parameter in model.named_parameters():
-            yield name, parameter.detach()
+            yield name, _whole(parameter.detach())
 
 
 class AdapterSync:
@@ -42,9 +44,18 @@ class AdapterSync:
     def sync_weights(self) -> None:
         """Load the trainer's adapter into the engine under a number of its own."""
         started = time.perf_counter()
-        shutil.rmtree(self._folder, ignore_errors=True)
-        model = self._trainer.accelerator.unwrap_model(self._trainer.model)
-        model.save_pretrained(self._folder)
+        accelerator = self._trainer.accelerator
+        model = accelerator.unwrap_model(self._trainer.model)
+        adapter = {name: _whole(weight.detach()) for name, weight in model.named_parameters() if weight.requires_grad}
+        if accelerator.is_main_process:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            model.save_pretrained(self._folder, state_dict=adapter)
+        accelerator.wait_for_everyone()
         # Numbers grow with the updates and go on after a resume.
         self._engine.load_adapter(self._folder, self._trainer.state.global_step + 1)
         self._times.sync_s += time.perf_counter() - started
+
+
+def _whole(weight: Any) -> Any:
+    """Return a weight of which each rank may hold a part, under FSDP; all ranks ask for the same, in the same order."""
+    return weight.full_tensor() if isinstance(weight, DTensor) else weight

@@ -6,8 +6,8 @@ the rest. All were found in TRL 1.16, which is pinned for them.
   A  `rollout_func` makes a step of the search instead of completions of a data set (`Rollouts`)
   C  `_generate_and_score_completions` takes our advantages; `_prepare_inputs` leaves the rows in our order
   D  `vllm_generation` is our engine's weight sync, which TRL calls once for every update
-  F  `_get_per_token_logps_and_entropies` cuts each forward to the extent of its own rows, and compares engine and
-     trainer on the way
+  F  `_get_per_token_logps_and_entropies` is our forward, in which the rows of a group share their prompt
+     (`rl.forward`), and compares engine and trainer on the way
   G  a callback ends training with the search's budget, and stores figures and checkpoints
 """
 
@@ -18,12 +18,14 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import AutoTokenizer, PrinterCallback, Trainer, TrainerCallback
+from torch.distributed.fsdp import MixedPrecisionPolicy
+from transformers import AutoTokenizer, PrinterCallback, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import split_tensor_dict
 
 from rl.errors import PolicyMismatchError
-from rl.rollout import Rollouts
+from rl.forward import ATTENTION, score
+from rl.rollout import Source
 from rl.scores import TokenScores
 from rl.settings import GrpoSettings, Method
 
@@ -43,7 +45,7 @@ class EvolveTrainer(GRPOTrainer):  # type: ignore[misc]
     """
 
     def __init__(
-        self, model: Path, settings: GrpoSettings, rollouts: Rollouts, folder: Path, *, peft_config: Any = None
+        self, model: Path, settings: GrpoSettings, rollouts: Source, folder: Path, *, peft_config: Any = None
     ) -> None:
         self._settings = settings
         self._rollouts = rollouts
@@ -57,13 +59,21 @@ class EvolveTrainer(GRPOTrainer):  # type: ignore[misc]
             super().__init__(
                 model=str(model),
                 reward_funcs=_no_reward,
-                args=_arguments(settings, folder),
+                args=_arguments(settings, folder, rollouts.ranks),
                 train_dataset=Dataset.from_dict({"prompt": ["-"] * settings.parents}),
                 processing_class=AutoTokenizer.from_pretrained(model, padding_side="left"),
                 rollout_func=rollouts,
                 peft_config=peft_config,
             )
         self.remove_callback(PrinterCallback)
+        if self.is_fsdp_enabled:
+            # Checkpoints are whole, so that others load them, and not a part for each rank.
+            plugin = self.accelerator.state.fsdp_plugin
+            plugin.state_dict_config = plugin.optim_state_dict_config = None  # else those of parts stay
+            plugin.set_state_dict_type("FULL_STATE_DICT")
+            # accelerate's own would round gradients before they are summed, and the log-probabilities.
+            low = torch.bfloat16 if settings.dtype == "bfloat16" else None
+            plugin.mixed_precision_policy = MixedPrecisionPolicy(param_dtype=low, reduce_dtype=torch.float32)
 
     def use_engine(self, sync: Any) -> None:
         """Hook D: take completions' log-probabilities for a sampler's, and sync weights before each rollout."""
@@ -73,22 +83,39 @@ class EvolveTrainer(GRPOTrainer):  # type: ignore[misc]
         """Log a figure with this step's others, in place of TRL's own of that name."""
         self._metrics["train"][name] = [value]
 
+    def average(self, name: str) -> None:
+        """Log a figure of TRL's as its mean over the micro-batches that hold a token: without one it is exactly 0."""
+        values = [value for value in self._metrics["train"][name] if value]
+        self.note(name, sum(values) / max(len(values), 1))
+
     def drop(self, word: str) -> None:
         """Forget TRL's own figures of this step whose names hold a word."""
         for name in [name for name in self._metrics["train"] if word in name]:
             del self._metrics["train"][name]
+
+    @property
+    def entropy_control(self) -> tuple[float, float]:
+        """TRL's weight of the entropy bonus, and the last update's entropy, which says whether it acts."""
+        return self.entropy_coef, self._last_world_entropy
+
+    @entropy_control.setter
+    def entropy_control(self, control: tuple[float, float]) -> None:
+        self.entropy_coef, self._last_world_entropy = control
 
     def save(self) -> None:
         """Save a checkpoint now."""
         self._save_checkpoint(self.model, None)
         self.control = self.callback_handler.on_save(self.args, self.state, self.control)
 
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)
+        self.accelerator.wait_for_everyone()  # `on_save` declares it complete
+
     def _send_telemetry(self) -> None:
         """Send nothing."""
 
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        # Not TRL's, which writes a model card of its own.
-        Trainer._save_checkpoint(self, model, trial)
+    def create_model_card(self, *_: Any, **__: Any) -> None:
+        """Write none into checkpoints."""
 
     def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:
         """Return the next micro-batch: completions of one prompt and of about equal length, which TRL would shuffle."""
@@ -108,9 +135,9 @@ class EvolveTrainer(GRPOTrainer):  # type: ignore[misc]
         made = self._rollouts.batch
         if made is None:
             raise ValueError("TRL scored completions that no rollout made")
-        device = batch["completion_ids"].device
-        batch["advantages"] = torch.tensor([row.advantage for row in made.rows], dtype=torch.float32, device=device)
-        batch["fresh"] = torch.tensor([row.fresh for row in made.rows], device=device)
+        rows, device = self._rollouts.rows(), batch["completion_ids"].device
+        batch["advantages"] = torch.tensor([row.advantage for row in rows], dtype=torch.float32, device=device)
+        batch["fresh"] = torch.tensor([row.fresh for row in rows], device=device)
         self.drop("reward")  # TRL never saw them
         for name, value in made.figures.items():
             self.note(name, value)
@@ -121,28 +148,34 @@ class EvolveTrainer(GRPOTrainer):  # type: ignore[misc]
         return super()._compute_loss(model, inputs)
 
     def _get_per_token_logps_and_entropies(
-        self, model: Any, input_ids: Any, attention_mask: Any, logits_to_keep: int, **options: Any
-    ) -> tuple[Any, Any, Any]:
-        """Hook F. TRL pads every micro-batch to the longest prompt and completion of the whole step."""
-        mask = attention_mask.bool()
-        width, prompt_width = input_ids.size(1), input_ids.size(1) - logits_to_keep
-        left = min(int(mask[:, :prompt_width].any(0).int().argmax()), prompt_width - 1)
-        right = prompt_width + max(1, int(mask[:, prompt_width:].any(0).sum()))
-        ids, mask = input_ids[:, left:right], attention_mask[:, left:right]
-        if mask[:, 0].all():
-            # Nothing stands before a prompt, and what follows a completion is seen by no token of it: without a mask
-            # attention takes its fast path. The padding's own scores are masked in the loss.
-            mask = torch.ones_like(mask)
-        logps, entropies, aux_loss = super()._get_per_token_logps_and_entropies(
-            model, ids, mask, right - prompt_width, **options
-        )
-        padding = (0, width - right)
-        logps = torch.nn.functional.pad(logps, padding)
-        entropies = None if entropies is None else torch.nn.functional.pad(entropies, padding)
+        self,
+        model: Any,
+        input_ids: Any,
+        attention_mask: Any,
+        logits_to_keep: int,
+        batch_size: int | None = None,
+        **_: Any,
+    ) -> tuple[Any, Any, None]:
+        """Hook F. TRL would forward every prompt once for each completion, padded to the longest of the whole step."""
+        size, prompt_width = batch_size or len(input_ids), input_ids.size(1) - logits_to_keep
+        scored = []
+        for ids, mask in zip(input_ids.split(size), attention_mask.split(size), strict=True):
+            with self.accelerator.autocast():
+                scored.append(
+                    score(
+                        model,
+                        ids[:, :prompt_width],
+                        ids[:, prompt_width:],
+                        mask[:, :prompt_width],
+                        mask[:, prompt_width:],
+                    )
+                )
+        logps = torch.cat([logps for logps, _ in scored])
+        entropies = None if scored[0][1] is None else torch.cat([entropies for _, entropies in scored])
         if self._micro is not None and entropies is not None:
             self._observe(self._micro, logps.detach(), entropies.detach())
             self._micro = None
-        return logps, entropies, aux_loss
+        return logps, entropies, None
 
     def _observe(self, micro: dict[str, Any], logps: Any, entropies: Any) -> None:
         """Correct the micro-batch's loss for the engine, and keep what its tokens say."""
@@ -160,6 +193,7 @@ class EvolveTrainer(GRPOTrainer):  # type: ignore[misc]
         Raises:
             PolicyMismatchError: Their log-probabilities differ by more than `logprob_bound` on average.
         """
+        self.scores.gather(self.accelerator)
         gap = self.scores.gap
         if not gap <= self._settings.logprob_bound:  # so that NaN stops the run, too
             raise PolicyMismatchError(gap, self._settings.logprob_bound)
@@ -168,22 +202,37 @@ class EvolveTrainer(GRPOTrainer):  # type: ignore[misc]
 class StepCallback(TrainerCallback):  # type: ignore[misc]
     """Hook G: what happens around an update."""
 
-    def __init__(self, trainer: EvolveTrainer, rollouts: Rollouts) -> None:
+    def __init__(self, trainer: EvolveTrainer, rollouts: Source, settings: GrpoSettings) -> None:
         self._trainer = trainer
         self._rollouts = rollouts
+        self._settings = settings
         self._began = time.perf_counter()
+        self._control = trainer.entropy_control
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
         """Start the clock of the update."""
         self._began = time.perf_counter()
+        self._control = self._trainer.entropy_control
 
-    def on_pre_optimizer_step(self, args: Any, *_: Any, **__: Any) -> None:
+    def on_pre_optimizer_step(self, *_: Any, **__: Any) -> None:
         """Check, and leave the weights alone where nothing was to be learned: momentum and decay would move them."""
-        self._trainer.check()
-        self._trainer.is_whole = False
-        batch = self._rollouts.batch
-        if batch is not None and batch.is_silent and not args.entropy_coef:
-            self._trainer.model.zero_grad(set_to_none=True)
+        trainer, batch = self._trainer, self._rollouts.batch
+        trainer.check()
+        trainer.is_whole = False
+        if batch is not None and (batch.is_empty or (batch.is_silent and not self._is_pulled())):
+            trainer.model.zero_grad(set_to_none=True)
+        if trainer.entropy_control[1] == 0:
+            # Without any token in the loss TRL finds an entropy of 0, and would raise the weight of the bonus.
+            trainer.entropy_control = self._control
+
+    def _is_pulled(self) -> bool:
+        """Return whether the loss pulls at tokens without an advantage, too."""
+        return self._settings.kl > 0 or self._entropy_weight() > 0
+
+    def _entropy_weight(self) -> float:
+        """Return the weight with which this update raises the entropy."""
+        (weight, entropy), target = self._control, self._settings.entropy_target
+        return weight if target is None or entropy <= target else 0.0
 
     def on_optimizer_step(self, *_: Any, **__: Any) -> None:
         """From here on the weights are those of the next step."""
@@ -200,6 +249,10 @@ class StepCallback(TrainerCallback):  # type: ignore[misc]
         trainer.drop("entropy")  # of placeholders alone, where no token counted
         for name, value in trainer.scores.take().items():
             trainer.note(name, value)
+        if self._settings.kl:
+            trainer.average("kl")
+        if self._settings.entropy_target is not None:
+            trainer.note("entropy_weight", self._entropy_weight())
         if torch.cuda.is_available():
             trainer.note("peak_memory_gib", torch.cuda.max_memory_allocated() / 2**30)
             torch.cuda.reset_peak_memory_stats()
@@ -209,14 +262,22 @@ class StepCallback(TrainerCallback):  # type: ignore[misc]
         return control
 
 
-def _arguments(settings: GrpoSettings, folder: Path) -> Any:
+class _Arguments(GRPOConfig):  # type: ignore[misc]
+    @property
+    def device(self) -> torch.device:
+        """The device; of several processes without a GPU each calls it cpu:0, where torch can load nothing to."""
+        device: torch.device = super().device
+        return torch.device("cpu") if device.type == "cpu" else device
+
+
+def _arguments(settings: GrpoSettings, folder: Path, ranks: int) -> Any:
     on_gpu = torch.cuda.is_available()
     rows = settings.micro_rows
-    return GRPOConfig(
+    return _Arguments(
         output_dir=str(folder),
         max_steps=_FOREVER,
         per_device_train_batch_size=rows,
-        gradient_accumulation_steps=settings.rows // rows,
+        gradient_accumulation_steps=settings.rows // (rows * ranks),
         num_generations=settings.samples,
         max_completion_length=settings.max_tokens,
         temperature=settings.temperature,
@@ -227,23 +288,31 @@ def _arguments(settings: GrpoSettings, folder: Path) -> Any:
         adam_beta2=0.98,  # ThetaEvolve's, as is the clipping of the gradient's norm
         max_grad_norm=1.0,
         weight_decay=settings.weight_decay,
-        beta=0.0,
+        beta=settings.kl,
         epsilon=settings.clip_low,
         epsilon_high=settings.clip_high,
         loss_type=str(settings.loss),
         scale_rewards="none",
         entropy_coef=settings.entropy_bonus,
+        use_adaptive_entropy=settings.entropy_target is not None,
+        entropy_target=settings.entropy_target or 0.0,
+        entropy_coef_delta=0.005,  # Skywork-OR1's
         bf16=settings.dtype == "bfloat16",
         use_cpu=not on_gpu,
         gradient_checkpointing=True,
         # A frozen model need not be exact; weights that are trained must: at 1e-6 an update is lost in bfloat16.
-        model_init_kwargs={"dtype": settings.dtype if settings.method is Method.LORA else "float32"},
+        model_init_kwargs={
+            "dtype": settings.dtype if settings.method is Method.LORA else "float32",
+            "attn_implementation": ATTENTION,
+        },
         logging_steps=1,
         report_to=list(settings.report_to),
         save_strategy="steps",
         save_steps=settings.save_steps,
         seed=settings.seed,
         disable_tqdm=True,
+        log_level_replica="error",
+        ddp_find_unused_parameters=False,
         shuffle_dataset=False,
         ignore_data_skip=True,
         remove_unused_columns=False,

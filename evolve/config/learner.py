@@ -7,6 +7,8 @@ from evolve.errors import ConfigError
 
 #: Adam's step by method: ThetaEvolve's, and for an adapter TTT-Discover's (arXiv:2601.16175).
 DEFAULT_RATES = {"full": 1e-6, "lora": 4e-5}
+#: Those of `rl.advantages`, which is imported only when a learner is.
+_ADVANTAGES = ("grpo", "dr_grpo", "rloo", "max_rl", "entropic", "entropic_adaptive", "rank")
 #: vLLM serves adapters of these ranks.
 _RANKS = (8, 16, 32, 64, 128, 256)
 
@@ -33,7 +35,7 @@ class GrpoConfig(LearnerConfig):
     The group's size is `rollout.samples`, 16 there.
 
     Attributes:
-        advantage: Credit inside a group: grpo, dr_grpo, rloo, max_rl, entropic or entropic_adaptive; see
+        advantage: Credit inside a group: grpo, dr_grpo, rloo, max_rl, entropic, entropic_adaptive or rank; see
             `rl/advantages.py`.
         loss: From tokens to one number: grpo (a mean for each completion, then over completions), dapo (a mean over all
             tokens) or dr_grpo (a sum, divided by the highest possible count).
@@ -45,7 +47,18 @@ class GrpoConfig(LearnerConfig):
             clip acts.
         clip_high: And at 1 + clip_high.
         importance_cap: Highest ratio of trainer's to engine's probability by which a token's loss is corrected.
-        entropy_bonus: Weight of the mean entropy, which the update raises; 0 for none.
+        entropy_bonus: Weight of the mean entropy, which the update raises; 0 for none. With an entropy_target it is the
+            weight to begin with.
+        entropy_target: Mean entropy of the tokens, in nats, below which the bonus acts: after each update its weight
+            grows by 0.005 where the entropy was at most this, and falls by as much where it was not (Skywork-OR1,
+            arXiv:2505.22312, as TRL has it). None for a fixed weight.
+        kl: Weight of the divergence from the model that training began with, estimated token by token
+            (arXiv:2402.03300, equation 4); 0 for none. It costs one forward more, and with method=full a second model
+            in memory.
+        novelty: What a valid child earns beside its reward for being unlike the group's other valid children: this
+            times the mean share of tokens, from 0 to 1, that they do not have in common; in the unit of the reward.
+        min_distinct: An update is left out, and the search goes on, while the share of different programs among those
+            of the step is below this; 0 for never.
         mask_truncated: Whether completions cut at `sampling.max_tokens` are left out instead of punished; then nothing
             keeps replies from growing, and where all are cut nothing is learned any more.
         drop_constant: Whether groups of equal rewards are left out of the loss's mean, and of the work.
@@ -70,6 +83,10 @@ class GrpoConfig(LearnerConfig):
     clip_high: float = 0.28
     importance_cap: float = 2.0
     entropy_bonus: float = 0.0
+    entropy_target: float | None = None
+    kl: float = 0.0
+    novelty: float = 0.0
+    min_distinct: float = 0.0
     mask_truncated: bool = False
     drop_constant: bool = True
     refills: int = 0
@@ -81,17 +98,17 @@ class GrpoConfig(LearnerConfig):
     report_to: list[str] = field(default_factory=lambda: ["tensorboard"])
 
     def __post_init__(self) -> None:
-        one_of(
-            "learner.advantage", self.advantage, ("grpo", "dr_grpo", "rloo", "max_rl", "entropic", "entropic_adaptive")
-        )
+        one_of("learner.advantage", self.advantage, _ADVANTAGES)
         one_of("learner.loss", self.loss, ("grpo", "dapo", "dr_grpo"))
         one_of("learner.method", self.method, ("full", "lora"))
         one_of("learner.lora_rank", str(self.lora_rank), map(str, _RANKS))
         for name in ("save_steps", "keep", "micro_tokens"):
             at_least(f"learner.{name}", getattr(self, name), 1)
-        for name in ("weight_decay", "clip_low", "clip_high", "entropy_bonus", "refills"):
+        for name in ("weight_decay", "clip_low", "clip_high", "entropy_bonus", "kl", "novelty", "refills"):
             at_least(f"learner.{name}", getattr(self, name), 0)
-        for name in ("importance_cap", "logprob_bound", "learning_rate"):
+        for name in ("importance_cap", "logprob_bound", "learning_rate", "entropy_target"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ConfigError(f"learner.{name}={value} must be above 0")
+        if not 0 <= self.min_distinct <= 1:
+            raise ConfigError(f"learner.min_distinct={self.min_distinct} is no share: it must be from 0 to 1")

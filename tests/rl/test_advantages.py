@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rl.advantages import ADVANTAGES, CAP, entropic, entropic_adaptive, grpo, max_rl, rloo, tells_nothing
+from rl.advantages import ADVANTAGES, CAP, entropic, entropic_adaptive, grpo, max_rl, rank, rloo, tells_nothing
 
 NAMES = sorted(ADVANTAGES)
 #: Those that see only the order and the proportions of rewards.
-SCALE_FREE = ("grpo", "max_rl", "entropic_adaptive")
+SCALE_FREE = ("grpo", "max_rl", "entropic_adaptive", "rank")
 
 REWARDS = st.lists(st.integers(-400, 400).map(lambda hundredths: hundredths / 100), min_size=2, max_size=16)
 
@@ -103,7 +103,7 @@ def test_groups_do_not_see_each_other(name):
 @given(values=REWARDS)
 def test_the_mean_baselines_sum_to_zero(values):
     """What some gain the others lose."""
-    for name in ("grpo", "dr_grpo", "rloo", "max_rl"):
+    for name in ("grpo", "dr_grpo", "rloo", "max_rl", "rank"):
         assert ADVANTAGES[name](group(*values)).sum() == pytest.approx(0, abs=1e-8)
 
 
@@ -152,3 +152,28 @@ def test_float64_tells_apart_what_float32_would_not():
     (advantages,) = grpo(group(2.6359830849176, 2.6359830849, 2.6359, 2.6359))
 
     assert advantages[0] > advantages[1]
+
+
+@given(values=REWARDS)
+def test_ranks_see_the_order_alone(values):
+    """A gain of a millionth ranks like a gain of a million, and the advantages have unit deviation."""
+    (advantages,) = rank(group(*values))
+
+    np.testing.assert_allclose(rank(group(*[math.exp(value) for value in values])), [advantages])
+    np.testing.assert_allclose(rank(group(*[-value for value in values])), [-advantages], atol=1e-12)
+    if len(set(values)) > 1:
+        assert advantages.std(ddof=1) == pytest.approx(1)
+
+
+def test_rank_by_hand():
+    """Ranks 0.5, 0.5, 2, 3 of mean 1.5: the squares of -1, -1, 0.5, 1.5 sum to 4.5, over 3 gives 1.5."""
+    deviation = math.sqrt(1.5)
+
+    np.testing.assert_allclose(
+        rank(group(2.0, -0.4, 2.0001, -0.4)), [[0.5 / deviation, -1 / deviation, 1.5 / deviation, -1 / deviation]]
+    )
+
+
+def test_among_ties_one_that_gains_a_trifle_earns_what_grpo_would_pay_a_large_gain():
+    """15 children that gain nothing and one that gains 1e-9, against one that gains 1."""
+    np.testing.assert_allclose(rank(group(*[0.0] * 15, 1e-9)), grpo(group(*[0.0] * 15, 1.0)), rtol=1e-5)

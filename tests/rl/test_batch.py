@@ -4,16 +4,18 @@ from dataclasses import replace
 
 import pytest
 
-from evolve.types import FinishReason, Outcome
+from evolve.types import Direction, Draw, FinishReason, Outcome
 from rl.batch import PLACEHOLDER, Grown, informative, make_batch, rewards_of
 from tests.rl.toy import SETTINGS, SilentEngine, attempt, completion, group_of
 
 ENCODE = SilentEngine().encode
+#: The seed program is everybody's parent here.
+PARENTS = {0: 0.3}
 
 
 def test_rows_stand_group_after_group_with_the_engines_own_tokens():
     """8 rows; the prompt is what the engine decoded from, the completion what it drew."""
-    batch = make_batch([group_of(0, 0, 0, 1), group_of(1, 2, 3, 4)], SETTINGS, ENCODE)
+    batch = make_batch([group_of(0, 0, 0, 1), group_of(1, 2, 3, 4)], SETTINGS, ENCODE, PARENTS)
 
     assert len(batch.rows) == 8
     assert {row.prompt_ids for row in batch.rows} == {(97, 98)}
@@ -27,9 +29,9 @@ def test_rows_stand_group_after_group_with_the_engines_own_tokens():
 
 def test_a_lost_attempt_is_masked_and_not_punished():
     """The others are compared among themselves, as if it had never been asked for."""
-    batch = make_batch([group_of(0, 0, None, 1), group_of(1, 2, 3, 4)], SETTINGS, ENCODE)
+    batch = make_batch([group_of(0, 0, None, 1), group_of(1, 2, 3, 4)], SETTINGS, ENCODE, PARENTS)
 
-    assert batch.rows[-1] == PLACEHOLDER
+    assert batch.rows[3] == PLACEHOLDER
     assert [row.advantage for row in batch.rows[:3]] == pytest.approx([-0.5774, -0.5774, 1.1547], abs=1e-4)
     assert batch.figures["masked"] == 1 / 8
 
@@ -37,50 +39,80 @@ def test_a_lost_attempt_is_masked_and_not_punished():
 def test_a_missing_attempt_leaves_a_placeholder():
     """Its evaluation has not ended."""
     late = group_of(0, 0, 7, 1)
-    batch = make_batch([late[:2] + late[3:], group_of(1, 2, 3, 4)], SETTINGS, ENCODE)
+    batch = make_batch([late[:2] + late[3:], group_of(1, 2, 3, 4)], SETTINGS, ENCODE, PARENTS)
 
-    assert batch.rows[-1] == PLACEHOLDER
-    assert [row.counts for row in batch.rows] == [True] * 7 + [False]
+    assert batch.rows[3] == PLACEHOLDER
+    assert [row.counts for row in batch.rows] == [True] * 3 + [False] + [True] * 4
 
 
 def test_what_was_late_fills_the_placeholders():
     """Two rows are free; of three late attempts two are taken, each with the credit of its whole group."""
     current = [group_of(0, 0, None, 1), group_of(1, 2, 3, None)]
     before = group_of(1, 2, 3, 4)
-    batch = make_batch(current, SETTINGS, ENCODE, [Grown(group=before, late=frozenset({2, 3, 4}))])
+    batch = make_batch(current, SETTINGS, ENCODE, PARENTS, [Grown(group=before, late=frozenset({2, 3, 4}))])
 
-    assert [row.fresh for row in batch.rows] == [True] * 6 + [False] * 2
+    assert [row.fresh for row in batch.rows].count(False) == 2
     assert all(row.counts for row in batch.rows)
     # The second and third of 1, 2, 3, 4: mean 2.5, deviation 1.29.
-    assert [row.advantage for row in batch.rows[6:]] == pytest.approx([-0.3873, 0.3873], abs=1e-4)
+    assert [row.advantage for row in batch.rows if not row.fresh] == pytest.approx([-0.3873, 0.3873], abs=1e-4)
     assert batch.figures["staleness"] == 2 / 8
 
 
 def test_where_no_row_is_free_what_was_late_is_left_out():
     """What the weights at hand have drawn goes first."""
     current = [group_of(0, 0, 0, 1), group_of(1, 2, 3, 4)]
-    batch = make_batch(current, SETTINGS, ENCODE, [Grown(group=group_of(1, 2, 3, 4), late=frozenset({4}))])
+    batch = make_batch(current, SETTINGS, ENCODE, PARENTS, [Grown(group=group_of(1, 2, 3, 4), late=frozenset({4}))])
 
     assert all(row.fresh for row in batch.rows)
     assert batch.figures["staleness"] == 0
 
 
-def test_completions_of_a_group_are_sorted_by_length():
-    """Neighbours are padded to the longest of them; each keeps its own advantage."""
-    lengths = (3, 1, 4, 2)
-    group = tuple(
-        attempt(sample, length, completion=completion(sample, token_ids=(9,) * length, logprobs=(-1.0,) * length))
-        for sample, length in enumerate(lengths)
+def long(*rewards, step=1, tokens=20):
+    """A group whose prompts have two tokens and whose completions have many."""
+    said = [
+        completion(sample, token_ids=(9,) * tokens, logprobs=(-1.0,) * tokens, tokens=tokens)
+        for sample in range(len(rewards))
+    ]
+    return tuple(
+        attempt(sample, reward, step=step, completion=said[sample], number=100 * step + sample)
+        for sample, reward in enumerate(rewards)
     )
-    batch = make_batch([group, group_of(1, 2, 3, 4)], SETTINGS, ENCODE)
 
-    assert [len(row.completion_ids) for row in batch.rows[:4]] == [1, 2, 3, 4]
-    assert [row.advantage for row in batch.rows[:4]] == [row.advantage for row in batch.rows[4:]]
+
+def test_a_micro_batch_holds_no_more_tokens_than_it_may():
+    """2 prompt tokens and 20 of a completion: of a limit of 90, four late ones leave no room for a fifth."""
+    settings = replace(SETTINGS, parents=1, samples=8, max_model_len=24, micro_tokens=90)
+    assert settings.micro_rows == 2
+    settings = replace(settings, samples=4, parents=3, max_tokens=20)
+    assert settings.micro_rows == 4
+
+    late = [Grown(group=long(1, 2, step=step), late=frozenset({100 * step})) for step in range(2, 12)]
+    batch = make_batch([long(1, 2, 3, None), (), ()], settings, ENCODE, PARENTS, late)
+
+    micros = [batch.rows[start : start + 4] for start in range(0, 12, 4)]
+    assert [[row.counts for row in micro] for micro in micros] == [
+        [True, True, True, True],
+        [True, True, True, True],
+        [True, True, True, True],
+    ]
+    for micro in micros:
+        prompts = {row.prompt_ids for row in micro}
+        assert sum(len(row.completion_ids) for row in micro) + sum(map(len, prompts)) <= 90
+
+
+def test_a_group_is_not_parted_where_it_fits():
+    """Three small groups: two share a micro-batch, the third begins the next; each stays together."""
+    settings = replace(SETTINGS, parents=3, micro_tokens=10**6)
+    groups = [group_of(1, 2, None, None), group_of(3, None, 5, 4), group_of(6, None, None, 7)]
+    batch = make_batch(groups, settings, ENCODE, PARENTS)
+
+    assert [row.counts for row in batch.rows] == [True] * 4 + [True] * 3 + [False] + [False] * 4
+    assert [round(row.advantage, 4) for row in batch.rows[:4]] == [-0.7071, 0.7071, -0.7071, 0.7071]
 
 
 def test_a_group_that_is_missing_altogether_is_placeholders():
     """A budget may cut a step before a group has any completion."""
-    batch = make_batch([(), group_of(1, 2, 3, 4)], SETTINGS, ENCODE)
+    batch = make_batch([(), group_of(1, 2, 3, 4)], SETTINGS, ENCODE, PARENTS)
 
     assert [row.counts for row in batch.rows].count(False) == 4
     assert not batch.is_silent
@@ -109,8 +141,8 @@ def test_groups_of_equal_rewards_are_dropped_if_asked():
     """Dropped they leave the loss's mean alone; kept they count in it with advantage 0."""
     groups = [group_of(3, 3, 3, 3), group_of(1, 2, 3, 4)]
 
-    dropped = make_batch(groups, SETTINGS, ENCODE)
-    kept = make_batch(groups, replace(SETTINGS, drop_constant=False), ENCODE)
+    dropped = make_batch(groups, SETTINGS, ENCODE, PARENTS)
+    kept = make_batch(groups, replace(SETTINGS, drop_constant=False), ENCODE, PARENTS)
 
     assert [row.counts for row in dropped.rows].count(True) == 4
     assert [row.counts for row in kept.rows] == [True] * 8
@@ -120,13 +152,13 @@ def test_groups_of_equal_rewards_are_dropped_if_asked():
 
 def test_a_step_that_tells_nothing_is_silent():
     """All groups constant: no row pulls the policy."""
-    assert make_batch([group_of(3, 3, 3, 3), group_of(0, 0, 0, 0)], SETTINGS, ENCODE).is_silent
+    assert make_batch([group_of(3, 3, 3, 3), group_of(0, 0, 0, 0)], SETTINGS, ENCODE, PARENTS).is_silent
 
 
 def test_with_refills_the_telling_groups_come_first():
     """Of four groups from two steps the two that tell something fill the batch."""
     silent, telling, other = group_of(3, 3, 3, 3), group_of(1, 2, 3, 4), group_of(0, 1, 0, 1)
-    batch = make_batch([silent, telling, silent, other], SETTINGS, ENCODE)
+    batch = make_batch([silent, telling, silent, other], SETTINGS, ENCODE, PARENTS)
 
     assert informative([silent, telling, silent, other], SETTINGS) == [telling, other]
     assert all(row.counts for row in batch.rows)
@@ -138,11 +170,13 @@ def test_the_figures_are_shares_of_the_attempts():
     first = group_of(1, 1, 1, 0)
     lazy = attempt(0, -0.3, outcome=Outcome.DUPLICATE, score=None)
     lost = attempt(1, None, identity=None)
-    batch = make_batch([first, (lazy, lost, attempt(2, 0.3), attempt(3, 1.0))], SETTINGS, ENCODE)
+    batch = make_batch([first, (lazy, lost, attempt(2, 0.3), attempt(3, 1.0))], SETTINGS, ENCODE, PARENTS)
 
     assert batch.figures == pytest.approx(
         {
             "valid": 6 / 8,
+            "changed": 5 / 8,
+            "improved": 4 / 8,
             "lazy": 1 / 8,
             "truncated": 0.0,
             "masked": 1 / 8,
@@ -156,3 +190,37 @@ def test_the_figures_are_shares_of_the_attempts():
         },
         abs=1e-4,
     )
+
+
+def test_an_improvement_is_a_gain_over_the_own_parent():
+    """Where lower is better 0.2 improves on 0.3, and 0.4 does not; a child of a failed parent is changed at most."""
+    group = tuple(
+        attempt(sample, score, draw=Draw(island=0, parent_id=parent))
+        for sample, (score, parent) in enumerate([(0.2, 0), (0.4, 0), (0.3, 0), (0.2, 7)])
+    )
+    settings = replace(SETTINGS, direction=Direction.MIN)
+    figures = make_batch([group, ()], settings, ENCODE, {0: 0.3, 7: None}).figures
+
+    assert (figures["changed"], figures["improved"]) == (3 / 4, 1 / 4)
+
+
+@pytest.mark.parametrize(("least", "paused"), [(0.25, False), (0.26, True)])
+def test_a_step_of_copies_is_not_learned_from(least, paused):
+    """Two programs in eight replies: below 0.26 all rows are placeholders, and the figures say why."""
+    copies = [group_of(1, 2, 3, 4, identity="one"), group_of(1, 2, 3, 4, identity="other")]
+    late = [Grown(group=group_of(1, 2, 3, 4), late=frozenset({2}))]
+    batch = make_batch(copies, replace(SETTINGS, min_distinct=least), ENCODE, PARENTS, late)
+
+    assert batch.figures["distinct"] == 0.25
+    assert batch.figures["paused"] == paused
+    assert batch.is_empty is batch.is_silent is paused
+    assert batch.rows.count(PLACEHOLDER) == (8 if paused else 0)
+
+
+def test_a_step_without_any_program_is_no_step_of_copies():
+    """There is nothing to compare: it is learned from."""
+    nothing = [group_of(1, 2, 3, 4, identity=None), group_of(1, 2, 3, 4, identity=None)]
+    batch = make_batch(nothing, replace(SETTINGS, min_distinct=1.0), ENCODE, PARENTS)
+
+    assert batch.figures["paused"] == 0
+    assert not batch.is_empty

@@ -67,6 +67,8 @@ def test_a_run_that_cannot_be_learned_from_is_refused(words, line, large_model, 
         *("learner.advantage=best", "learner.loss=ppo", "learner.method=qlora", "learner.lora_rank=7"),
         *("learner.save_steps=0", "learner.keep=0", "learner.micro_tokens=0", "learner.learning_rate=0"),
         *("learner.importance_cap=0", "learner.logprob_bound=-1", "learner.refills=-1", "learner.entropy_bonus=-1"),
+        *("learner.entropy_target=0", "learner.kl=-1", "learner.novelty=-1", "learner.min_distinct=1.1"),
+        *("reward.near_edit=1.1", "reward.near_score=-0.1"),
     ],
 )
 def test_a_value_out_of_range_is_refused_by_name(word):
@@ -107,6 +109,21 @@ def test_an_engine_that_sleeps_leaves_its_memory(large_model):
     check_memory(large_model, 1_500_000_000, replace(SETTINGS, sleep=True), machine)
 
 
+def test_the_start_beside_all_weights_takes_its_memory_and_beside_an_adapter_none(large_model):
+    """A second model in float32 is 4 bytes a parameter, asleep or awake; an adapter is only switched off."""
+    pulled = replace(SETTINGS, kl=0.01)
+    added = needed_bytes(large_model, 10**9, pulled) - needed_bytes(large_model, 10**9, SETTINGS)
+    lora, pulled_lora = replace(SETTINGS, method=Method.LORA), replace(pulled, method=Method.LORA)
+    machine = Machine(total=39 * GIB, engine=20 * GIB, on_gpu=True)
+
+    assert added == 4e9
+    assert needed_bytes(large_model, 10**9, pulled_lora) == needed_bytes(large_model, 10**9, lora)
+    # Awake 12 or 16 bytes of 1.5 billion parameters must fit into 19 GiB.
+    check_memory(large_model, 1_500_000_000, replace(SETTINGS, sleep=True), machine)
+    with pytest.raises(ConfigError, match=r"all weights beside its start \(learner\.kl\)"):
+        check_memory(large_model, 1_500_000_000, replace(pulled, sleep=True), machine)
+
+
 def test_an_adapter_needs_less(large_model):
     """The frozen model is neither in float32 nor has it moments."""
     full = needed_bytes(large_model, 1_500_000_000, SETTINGS)
@@ -128,11 +145,12 @@ def test_without_a_gpu_the_message_says_what_would_fit(large_model):
 
 @pytest.mark.parametrize(
     ("parents", "samples", "micro_tokens", "rows"),
-    [(16, 16, 8192, 1), (16, 16, 16384, 2), (2, 5, 8192 * 4, 1), (1, 6, 8192 * 5, 3), (2, 4, 10**9, 4), (2, 4, 1, 1)],
+    [(16, 16, 8192, 1), (16, 16, 16384, 8), (2, 5, 11 * 1024, 1), (1, 6, 12 * 1024, 3), (2, 4, 10**9, 4), (2, 4, 1, 1)],
 )
 def test_the_batch_always_divides(parents, samples, micro_tokens, rows):
-    """The largest divisor of the group's completions whose longest possible ones fit into the tokens allowed."""
-    settings = replace(SETTINGS, parents=parents, samples=samples, micro_tokens=micro_tokens, max_model_len=8192)
+    """The largest divisor of the group's completions whose longest possible ones fit into the tokens, with one prompt."""
+    sizes = {"micro_tokens": micro_tokens, "max_model_len": 8192, "max_tokens": 1024}
+    settings = replace(SETTINGS, parents=parents, samples=samples, **sizes)
 
     assert settings.micro_rows == rows
 

@@ -111,3 +111,24 @@ def test_a_trainer_of_another_size_is_refused():
 
     with pytest.raises(ValueError, match="9 completions of a step of 8"):
         ready(["-"] * 9, None)
+
+
+def test_novelty_is_earned_before_a_group_is_judged_to_say_nothing():
+    """Equal rewards with different texts teach: of three children the one that is unlike the others earns more."""
+    texts = ["a b", "a b", "c d", "a b"]
+    group = tuple(replace(made, source=text) for made, text in zip(group_of(3, 3, 3, 3), texts, strict=True))
+    ready, _, _ = rollouts([group, SILENT], novelty=0.3)
+    rows = ready(["-"] * 8, None)
+
+    assert sum(map(sum, rows["env_mask"])) == 12
+    assert [row.advantage > 0 for row in ready.batch.rows if row.counts] == [False, False, True, False]
+    # 3, and a third of 0.3 for those whose one other neighbour of three is unlike them.
+    assert ready.batch.figures["reward"] == pytest.approx((4 * 3 + 3 * 0.1 + 0.3 + 4 * 3) / 8)
+
+
+def test_the_figures_compare_with_the_parents_of_the_store():
+    """The toy's parent is worth 0.5: 1, 2, 3 and 4 are better, 0.5 is unchanged."""
+    ready, _, _ = rollouts([TELLING, group_of(0.5, 0.5, 0.25, None)])
+    ready(["-"] * 8, None)
+
+    assert (ready.batch.figures["changed"], ready.batch.figures["improved"]) == (5 / 8, 4 / 8)

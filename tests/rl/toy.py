@@ -10,11 +10,13 @@ from typing import Any
 from evolve.types import (
     Attempt,
     Completion,
+    Direction,
     Draw,
     FinishReason,
     Group,
     Message,
     Outcome,
+    Program,
     StepReport,
     Training,
 )
@@ -28,6 +30,7 @@ SETTINGS = GrpoSettings(
     temperature=1.0,
     dtype="float32",
     seed=0,
+    direction=Direction.MAX,
     advantage="grpo",
     loss=Loss.GRPO,
     method=Method.FULL,
@@ -38,6 +41,10 @@ SETTINGS = GrpoSettings(
     clip_high=0.28,
     importance_cap=2.0,
     entropy_bonus=0.0,
+    entropy_target=None,
+    kl=0.0,
+    novelty=0.0,
+    min_distinct=0.0,
     mask_truncated=False,
     drop_constant=True,
     refills=0,
@@ -118,6 +125,10 @@ class ListStore:
     def reports(self) -> Sequence[StepReport]:
         """Return the reports."""
         return self.steps
+
+    def program(self, program_id: int) -> Program:
+        """Return the parent of all: it is worth 0.5."""
+        return Program(id=program_id, parent_id=None, step=0, source="", identity="", outcome=Outcome.VALID, score=0.5)
 
     def attempts_of(self, step: int) -> Sequence[Attempt]:
         """Return what a killed step left."""

@@ -1,0 +1,92 @@
+"""From a configuration to its engine. Engines are imported only when they are used."""
+
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evolve.config import Config, GrpoConfig, ScriptedConfig, ServerConfig, VllmConfig
+from evolve.engine import Sampling
+from evolve.errors import ConfigError
+from evolve.launch import ALONE, Place
+from evolve.protocols import Engine
+
+if TYPE_CHECKING:
+    from evolve.engine.vllm import VllmEngine
+
+
+def build_engine(config: Config, model: Path | None, place: Place = ALONE) -> Engine:
+    """Start this process's engine; a local model is loaded here.
+
+    Args:
+        config: Of the run.
+        model: The policy's folder, where it is on this machine.
+        place: This process among those of the run.
+
+    Raises:
+        ConfigError: The engine is unknown, or refuses the model or an option.
+    """
+    engine = config.engine
+    if isinstance(engine, ScriptedConfig):
+        from evolve.engine.scripted import ScriptedEngine
+
+        return ScriptedEngine(Path(engine.file), latency_s=engine.latency_s)
+    if isinstance(engine, ServerConfig):
+        from evolve.engine.server import ServerEngine, ServerSettings
+
+        settings = ServerSettings(
+            url=engine.url,
+            model=config.model,
+            api_key=None if engine.key_file is None else _read_key(Path(engine.key_file)),
+            in_flight=engine.in_flight,
+            timeout_s=engine.timeout_s,
+            retries=engine.retries,
+        )
+        return ServerEngine(settings, _sampling(config))
+    if isinstance(engine, VllmConfig) and model is not None:
+        from evolve.engine.apart import EngineApart
+
+        start = vllm_start(config, engine, model, place)
+        return start() if isinstance(config.learner, GrpoConfig) else EngineApart(start)
+    raise ConfigError(f"engine={engine.kind} is unknown")
+
+
+def vllm_start(
+    config: Config, engine: VllmConfig, model: Path, place: Place = ALONE
+) -> "functools.partial[VllmEngine]":
+    """Return what starts vLLM in the process that calls it, as a run's configuration says.
+
+    Args:
+        config: Of the run.
+        engine: Its engine.
+        model: The policy's folder.
+        place: This process among those of the run.
+    """
+    from evolve.engine.vllm import VllmEngine, VllmSettings
+
+    learner = config.learner if isinstance(config.learner, GrpoConfig) else None
+    settings = VllmSettings(
+        max_model_len=engine.max_model_len,
+        max_num_seqs=engine.max_num_seqs,
+        gpu_memory_utilization=engine.gpu_memory_utilization,
+        kv_cache_gib=engine.kv_cache_gib,
+        compile=engine.compile,
+        logprobs=engine.logprobs or learner is not None,
+        seed=config.run.seed + place.rank,
+        lora_rank=learner.lora_rank if learner is not None and learner.method == "lora" else 0,
+        sleep=learner is not None and learner.sleep,
+        dtype=engine.dtype,
+        ranks=place.ranks,
+    )
+    return functools.partial(VllmEngine, model, _sampling(config), settings)
+
+
+def _sampling(config: Config) -> Sampling:
+    options = config.sampling
+    return Sampling(temperature=options.temperature, top_p=options.top_p, max_tokens=options.max_tokens)
+
+
+def _read_key(path: Path) -> str:
+    try:
+        return path.expanduser().read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ConfigError(f"cannot read engine.key_file={path}: {error.strerror}") from error

@@ -1,0 +1,41 @@
+"""Engines that live in a process of their own and go wrong there."""
+
+import os
+import time
+from collections.abc import Generator, Sequence
+
+from evolve.errors import ConfigError, EngineError
+from evolve.types import Completion, FinishReason, Request
+
+
+def refused():
+    """An engine that cannot be started."""
+    raise ConfigError("engine.max_num_seqs must be positive, got 0")
+
+
+class OddEngine:
+    """Says which process it is in; group 1 fails, group 2 ends the process, later samples take their time."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self._seconds = seconds
+
+    def stream(self, requests: Sequence[Request]) -> Generator[Completion, None, None]:
+        """Yield a completion for every sample."""
+        for request in requests:
+            if request.group == 1:
+                raise EngineError("vLLM failed: out of memory; resume the run")
+            if request.group == 2:
+                os._exit(7)
+            for sample in request.samples:
+                time.sleep(self._seconds if sample else 0.0)
+                yield Completion(
+                    group=request.group,
+                    sample=sample,
+                    text=f"{os.getpid()}",
+                    tokens=1,
+                    prompt_tokens=1,
+                    finish_reason=FinishReason.STOP,
+                )
+
+    def close(self) -> None:
+        """Nothing is held."""
