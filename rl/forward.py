@@ -6,7 +6,7 @@ The rows of a micro-batch are laid end to end, as trees: a prompt, then its comp
 
 A completion's tokens see its prompt and what stands before them in the completion, at the positions that they would
 have alone, so that every score is the one of an ordinary forward (`attend`). For 16 completions of 600 tokens to a
-prompt of 2,000 that is a quarter of the tokens.
+prompt of 2,000 that is a quarter of the tokens. Attention alone pads: its calls take a whole tree.
 """
 
 from collections.abc import Sequence
@@ -34,13 +34,32 @@ class Tree:
     """Where the tokens of one prompt and its completions stand.
 
     Attributes:
+        start: Place of the first token.
         shared: Tokens that all completions see: the prompt without its last token.
         lengths: Tokens of each branch: the prompt's last token, which each needs to foretell its first, and the
             completion without its last one, which foretells nothing.
     """
 
+    start: int
     shared: int
     lengths: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Branches:
+    """A tree's branches side by side, for one call of the attention: the shorter are padded to the longest.
+
+    Attributes:
+        tree: Whose they are.
+        longest: T, tokens of the longest branch.
+        taken: `(n * T,)` place of each token in the micro-batch; any place for padding.
+        kept: `(sum of lengths,)` which of these are no padding, in the order of the micro-batch.
+    """
+
+    tree: Tree
+    longest: int
+    taken: Any
+    kept: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +87,7 @@ def pack(rows: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Packed:
     trees = []
     for prompt, group in groupby(rows, key=lambda row: tuple(row[0])):
         *shared, last = prompt
+        start = len(ids)
         ids += shared
         positions += range(len(shared))
         targets += [_NOT_SCORED] * len(shared)
@@ -77,8 +97,20 @@ def pack(rows: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Packed:
             positions += range(len(shared), len(shared) + len(completion))
             targets += completion
             lengths.append(len(completion))
-        trees.append(Tree(len(shared), tuple(lengths)))
+        trees.append(Tree(start, len(shared), tuple(lengths)))
     return Packed(tuple(ids), tuple(positions), tuple(targets), tuple(trees))
+
+
+def branches(tree: Tree, device: Any) -> Branches:
+    """Return a tree's branches side by side."""
+    longest, first = max(tree.lengths), tree.start + tree.shared
+    taken: list[int] = []
+    kept: list[int] = []
+    for row, length in enumerate(tree.lengths):
+        taken += [*range(first, first + length), *[tree.start] * (longest - length)]
+        kept += range(row * longest, row * longest + length)
+        first += length
+    return Branches(tree, longest, torch.tensor(taken, device=device), torch.tensor(kept, device=device))
 
 
 def score(model: Any, prompts: Any, completions: Any, prompt_mask: Any, completion_mask: Any) -> tuple[Any, Any]:
@@ -109,7 +141,13 @@ def score(model: Any, prompts: Any, completions: Any, prompt_mask: Any, completi
     ids, positions, targets = torch.tensor(
         [packed.ids, packed.positions, packed.targets], device=completions.device
     ).unsqueeze(1)
-    outputs = model(input_ids=ids, position_ids=positions, shift_labels=targets, fused_lm_head=True, trees=packed.trees)
+    outputs = model(
+        input_ids=ids,
+        position_ids=positions,
+        shift_labels=targets,
+        fused_lm_head=True,
+        trees=[branches(tree, ids.device) for tree in packed.trees],
+    )
     scored = targets[0] != _NOT_SCORED
 
     def in_rows(values_1L: Any) -> Any:
@@ -120,7 +158,7 @@ def score(model: Any, prompts: Any, completions: Any, prompt_mask: Any, completi
 
 def attend(
     *inputs: Any,
-    trees: Sequence[Tree],
+    trees: Sequence[Branches],
     scaling: float | None = None,
     dropout: float = 0.0,
     sliding_window: int | None = None,
@@ -144,32 +182,38 @@ def attend(
         UnsupportedAttentionError: The model's attention has a soft cap or sinks.
     """
     _, query, key, value, *_ = inputs
-    # Under autocast the rotation leaves the first two in float32.
-    query, key = query.to(value.dtype), key.to(value.dtype)
     for name, words in _UNSUPPORTED.items():
         if others.get(name) is not None:
             raise UnsupportedAttentionError(words)
+    # Under autocast the rotation leaves the first two in float32.
+    query, key = query.to(value.dtype), key.to(value.dtype)
 
-    def part(queries: Any, keys: Any, values: Any) -> Any:
+    def attended(queries: Any, keys: Any, values: Any) -> Any:
+        """Return `(tokens, heads, width)`, row after row; the last query sees the last key."""
         mine, seen = queries.size(2), keys.size(2)
         mask = causal_lower_right(mine, seen)
         if sliding_window is not None and sliding_window < seen:
             back = torch.arange(seen - mine, seen, device=keys.device)[:, None] - torch.arange(seen, device=keys.device)
             mask = (back >= 0) & (back < sliding_window)
-        return scaled_dot_product_attention(queries, keys, values, mask, dropout, scale=scaling, enable_gqa=True)
+        out = scaled_dot_product_attention(queries, keys, values, mask, dropout, scale=scaling, enable_gqa=True)
+        return out.transpose(1, 2).flatten(0, 1)
 
     parts = []
-    start = 0
     for tree in trees:
-        shared = [tensor[:, :, start : start + tree.shared] for tensor in (query, key, value)]
-        if tree.shared:
-            parts.append(part(*shared))
-        start += tree.shared
-        for length in tree.lengths:
-            own = [tensor[:, :, start : start + length] for tensor in (query, key, value)]
-            parts.append(part(own[0], torch.cat([shared[1], own[1]], 2), torch.cat([shared[2], own[2]], 2)))
-            start += length
-    return torch.cat(parts, 2).transpose(1, 2).contiguous(), None
+        shared = [tensor[:, :, tree.tree.start :][:, :, : tree.tree.shared] for tensor in (query, key, value)]
+        own = [
+            tensor[0].index_select(1, tree.taken).unflatten(1, (-1, tree.longest)).transpose(0, 1)
+            for tensor in (query, key, value)
+        ]
+        if tree.tree.shared:
+            parts.append(attended(*shared))
+        # What follows a branch's own tokens is padding, which none of them sees.
+        keys, values = (
+            torch.cat([before.expand(len(after), -1, -1, -1), after], 2)
+            for before, after in zip(shared[1:], own[1:], strict=True)
+        )
+        parts.append(attended(own[0], keys, values).index_select(0, tree.kept))
+    return torch.cat(parts).unsqueeze(0), None
 
 
 AttentionInterface.register(ATTENTION, attend)

@@ -94,7 +94,7 @@ def test_a_prompt_is_laid_down_once_for_its_neighbours():
     assert packed.ids == (1, 2, 3, 4, 3, 9)
     assert packed.positions == (0, 1, 2, 3, 2, 0)
     assert packed.targets == (-100, -100, 4, 5, 6, 8)
-    assert packed.trees == (Tree(2, (2, 1)), Tree(0, (1,)))
+    assert packed.trees == (Tree(0, 2, (2, 1)), Tree(5, 0, (1,)))
 
 
 def test_an_attention_that_the_forward_does_not_know_is_refused():

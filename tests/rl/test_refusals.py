@@ -148,7 +148,7 @@ def test_without_a_gpu_the_message_says_what_would_fit(large_model):
     [(16, 16, 8192, 1), (16, 16, 16384, 8), (2, 5, 11 * 1024, 1), (1, 6, 12 * 1024, 3), (2, 4, 10**9, 4), (2, 4, 1, 1)],
 )
 def test_the_batch_always_divides(parents, samples, micro_tokens, rows):
-    """The largest divisor of the group's completions whose longest possible ones fit into the tokens, with one prompt."""
+    """The largest divisor of the group's completions whose longest possible ones and one prompt fit."""
     sizes = {"micro_tokens": micro_tokens, "max_model_len": 8192, "max_tokens": 1024}
     settings = replace(SETTINGS, parents=parents, samples=samples, **sizes)
 
