@@ -246,7 +246,7 @@ def resume(url: str) -> None:
 def list_run(run: RunStore) -> None:
     """Read what `evolve show` shows of a run."""
     run.best_programs(10, Direction.MAX), run.outcome_counts(), run.token_totals(), run.reports()
-    run.best_curve(Direction.MAX), run.best_construction(Direction.MAX)
+    run.evaluated(), run.best_curve(Direction.MAX)
 
 
 def measure(run: RunStore, growth: Growth, url: str) -> dict[str, float]:

@@ -10,6 +10,7 @@ import math
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from evolve.types import Message
 
@@ -31,20 +32,30 @@ def unpack_text(packed: bytes) -> str:
     return zlib.decompress(packed).decode("utf-8", "surrogatepass") if packed else ""
 
 
-def text_sha256(text: str) -> bytes:
-    """Return the hash by which equal texts are stored once."""
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackedPrompt:
+    """A prompt as it is stored.
+
+    Attributes:
+        sha256: Of its JSON text, by which equal prompts are stored once.
+        messages: The JSON text, compressed.
+    """
+
+    sha256: bytes
+    messages: bytes
 
 
-def messages_text(messages: Sequence[Message]) -> str:
-    """Return a prompt as JSON text, the same for the same messages."""
+def pack_prompt(messages: Sequence[Message]) -> PackedPrompt:
+    """Return a prompt packed, the same for the same messages."""
     # Not in ASCII: two lone surrogates that stand side by side would come back as one character.
-    return json.dumps([[message.role, message.content] for message in messages], ensure_ascii=False)
+    text = json.dumps([[message.role, message.content] for message in messages], ensure_ascii=False)
+    sha256 = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+    return PackedPrompt(sha256=sha256, messages=pack_text(text))
 
 
-def read_messages(text: str) -> tuple[Message, ...]:
-    """Return the messages that `messages_text` wrote."""
-    return tuple(Message(role=role, content=content) for role, content in json.loads(text))
+def unpack_messages(packed: bytes) -> tuple[Message, ...]:
+    """Return the messages that `pack_prompt` packed."""
+    return tuple(Message(role=role, content=content) for role, content in json.loads(unpack_text(packed)))
 
 
 def pack_ids(ids: Sequence[int]) -> bytes | None:

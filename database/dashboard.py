@@ -5,9 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Text, cast, event, func, select
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -15,11 +12,10 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from database.mapping import to_report
 from database.reports import SEED_ID
 from database.repository import Database
-from database.rows import AttemptRow, CellRow, MembershipRow, ProgramRow, RunRow, StepRow
-from database.schema import MIGRATIONS
+from database.rows import AttemptRow, CellRow, MembershipRow, ProgramRow, StepRow
+from database.schema import check
 from database.session import Storage, connect
 from database.store import RunStore
-from evolve.errors import NotFoundError, StoreError
 from evolve.types import ArchiveCell, Attempt, Outcome, StepReport
 
 
@@ -197,10 +193,7 @@ class ReadDatabase(Database):
         Raises:
             NotFoundError: The database has no such run.
         """
-        record = self._first(RunRow.id == run_id)
-        if record is None:
-            raise NotFoundError(f"the database {self._storage.where} has no run {run_id}: list them with `evolve show`")
-        return RunViews(self._storage, record, self._clock)
+        return RunViews(self._storage, self._record(run_id), self._clock)
 
 
 def open_for_reading(url: str, *, clock: Callable[[], float] = time.perf_counter) -> ReadDatabase:
@@ -220,7 +213,7 @@ def open_for_reading(url: str, *, clock: Callable[[], float] = time.perf_counter
         event.listen(engine, "connect", _refuse_writes)
     storage = Storage(engine.execution_options(postgresql_readonly=True))
     try:
-        _check_version(storage)
+        check(storage)
     except BaseException:
         storage.close()
         raise
@@ -231,19 +224,3 @@ def _refuse_writes(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
     cursor = connection.cursor()
     cursor.execute("PRAGMA query_only=ON")
     cursor.close()
-
-
-def _check_version(storage: Storage) -> None:
-    config = Config()
-    config.set_main_option("script_location", MIGRATIONS)
-    scripts = ScriptDirectory.from_config(config)
-    newest = scripts.get_current_head()
-    with storage.reading() as connection:
-        found = MigrationContext.configure(connection).get_current_revision()
-    if found == newest:
-        return
-    if found in {script.revision for script in scripts.walk_revisions()}:
-        cure = "`evolve show` of one of its runs brings it up to date, once no older program works on it"
-    else:
-        cure = "install the newest thetaevolve, or name another run"
-    raise StoreError(f"the database {storage.where} has version {found}, and this program reads {newest}: {cure}")

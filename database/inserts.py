@@ -1,6 +1,8 @@
 """What a run writes: attempts as they end, a step's end, confirmations, trainings."""
 
+import functools
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -9,7 +11,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from database.access import RunAccess
-from database.codec import pack_numbers, pack_text
+from database.codec import pack_numbers, pack_prompt
 from database.mapping import AttemptValues, Values, attempt_values, cell_values, confirmation_values, step_values
 from database.rows import (
     AttemptRow,
@@ -20,7 +22,6 @@ from database.rows import (
     MembershipRow,
     ProgramRow,
     PromptRow,
-    SourceRow,
     StepRow,
     TrainingRow,
 )
@@ -33,14 +34,16 @@ _STORED = select(AttemptRow.id).where(
     AttemptRow.run_id == bindparam("run"), AttemptRow.id.in_(bindparam("ids", expanding=True))
 )
 _NEW_ATTEMPTS, _NEW_PROGRAMS, _NEW_EVALUATIONS = insert(AttemptRow), insert(ProgramRow), insert(EvaluationRow)
-#: A text that is there already is left alone.
-_NEW_TEXTS: dict[str, list[Insert]] = {
-    "sqlite": [sqlite.insert(row).on_conflict_do_nothing() for row in (PromptRow, SourceRow)],
-    "postgresql": [postgresql.insert(row).on_conflict_do_nothing() for row in (PromptRow, SourceRow)],
+#: A prompt that is there already is left alone.
+_NEW_PROMPTS: dict[str, Insert] = {
+    "sqlite": sqlite.insert(PromptRow).on_conflict_do_nothing(),
+    "postgresql": postgresql.insert(PromptRow).on_conflict_do_nothing(),
 }
+#: Prompts that are kept packed: siblings end one after another, and each brings the prompt along.
+_PROMPTS = 128
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class _Order:
     """Attempts that one thread wants stored, and what came of it."""
 
@@ -58,8 +61,10 @@ class RunInserts(RunAccess):
 
     def __init__(self, storage: Storage, record: RunRecord, clock: Callable[[], float]) -> None:
         super().__init__(storage, record, clock)
-        self._turn = threading.Lock()
+        self._turn = threading.Condition()
+        self._storing = False  # whether a thread is
         self._orders: list[_Order] = []
+        self._pack_prompt = functools.lru_cache(maxsize=_PROMPTS)(pack_prompt)
         self._prompts: set[bytes] = set()  # those of this step that are stored: siblings need not ask for them
 
     def insert_attempt(self, attempt: Attempt) -> None:
@@ -81,18 +86,38 @@ class RunInserts(RunAccess):
             StoreError: The database failed; nothing of them is stored.
             ValueError: An attempt contradicts itself.
         """
+        run_id = self.record.id
         with self._timed():
-            order = _Order(attempts=[attempt_values(self.record.id, attempt) for attempt in attempts])
-            self._orders.append(order)
-            with self._turn:
-                if not order.done:
-                    self._store_orders()
+            order = _Order([attempt_values(run_id, each, self._pack_prompt(each.prompt)) for each in attempts])
+            self._have_stored(order)
         if order.error is not None:
             raise order.error
 
-    def _store_orders(self) -> None:
-        """Store what all threads have ordered by now."""
-        orders, self._orders = self._orders, []
+    def _have_stored(self, order: _Order) -> None:
+        """Return when the order is done: by this thread with all that were ordered by then, or by another."""
+        orders: list[_Order] = []
+        leads = False
+        try:
+            with self._turn:
+                self._orders.append(order)
+                while self._storing and not order.done:
+                    self._turn.wait()
+                if order.done:
+                    return
+                leads = self._storing = True
+            time.sleep(0)  # lets threads that are about to order something do so: their orders come along
+            with self._turn:
+                orders, self._orders = self._orders, []
+            self._store_orders(orders)
+        finally:
+            if leads:  # an error or an interrupt is this thread's: the others' orders are left to the next one
+                with self._turn:
+                    self._orders[:0] = [other for other in orders if other is not order and not other.done]
+                    self._storing = False
+                    self._turn.notify_all()
+
+    def _store_orders(self, orders: Sequence[_Order]) -> None:
+        """Store what was ordered in one transaction; where the database refuses a row, each order in its own."""
         try:
             self._store([attempt for order in orders for attempt in order.attempts])
         except StoreError as error:
@@ -102,8 +127,6 @@ class RunInserts(RunAccess):
         else:
             for order in orders:
                 order.done = True
-        finally:  # an interrupt leaves the others to the next thread
-            self._orders[:0] = [order for order in orders if not order.done]
 
     def _store_alone(self, order: _Order) -> StoreError | None:
         """Store what one thread has ordered, without what is there already; return the error that it gets."""
@@ -122,23 +145,23 @@ class RunInserts(RunAccess):
         if not attempts:
             return
         attempts = sorted(attempts, key=lambda attempt: attempt.id)  # parents come before their children
-        prompts = {attempt.prompt_sha256: attempt.messages for attempt in attempts}
-        texts = [
-            {"run_id": self.record.id, "sha256": sha256, "messages": pack_text(messages)}
+        prompts = {attempt.prompt.sha256: attempt.prompt.messages for attempt in attempts}
+        new_prompts = [
+            {"run_id": self.record.id, "sha256": sha256, "messages": messages}
             for sha256, messages in prompts.items()
             if sha256 not in self._prompts
         ]
+        programs = [attempt.program for attempt in attempts if attempt.program is not None]
+        evaluations = [evaluation for attempt in attempts for evaluation in attempt.evaluations]
         with self._storage.writing() as connection:
-            new_prompts, new_sources = _NEW_TEXTS[connection.dialect.name]
-            if texts:
-                connection.execute(new_prompts, texts)
-            connection.execute(_NEW_ATTEMPTS, [attempt.attempt for attempt in attempts])
-            if sources := [attempt.source for attempt in attempts if attempt.source is not None]:
-                connection.execute(new_sources, sources)
-                programs = [attempt.program for attempt in attempts if attempt.program is not None]
-                connection.execute(_NEW_PROGRAMS, programs)
-            if evaluations := [evaluation for attempt in attempts for evaluation in attempt.evaluations]:
-                connection.execute(_NEW_EVALUATIONS, evaluations)
+            for statement, rows in (
+                (_NEW_PROMPTS[connection.dialect.name], new_prompts),
+                (_NEW_ATTEMPTS, [attempt.attempt for attempt in attempts]),
+                (_NEW_PROGRAMS, programs),
+                (_NEW_EVALUATIONS, evaluations),
+            ):
+                if rows:
+                    connection.execute(statement, rows)
         self._prompts.update(prompts)
 
     def finish_step(

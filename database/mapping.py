@@ -50,21 +50,18 @@ class AttemptValues:
     """The rows of one attempt, texts compressed, ready to be inserted.
 
     Attributes:
-        messages: The prompt's JSON text; compressed only when it is not stored yet.
-        source: The child's text; None, like `program`, when the attempt has no source of its own.
+        program: None when the attempt has no source of its own.
     """
 
     id: int
-    prompt_sha256: bytes
-    messages: str
+    prompt: codec.PackedPrompt
     attempt: Values
-    source: Values | None
     program: Values | None
     evaluations: list[Values]
 
 
-def attempt_values(run_id: int, attempt: Attempt) -> AttemptValues:
-    """Return the rows that hold `attempt`.
+def attempt_values(run_id: int, attempt: Attempt, prompt: codec.PackedPrompt) -> AttemptValues:
+    """Return the rows that hold `attempt`, whose prompt is packed as `prompt`.
 
     Raises:
         ValueError: It has evaluations or a score without a source, or a source without an identity, or its reward is
@@ -76,16 +73,11 @@ def attempt_values(run_id: int, attempt: Attempt) -> AttemptValues:
         raise ValueError(f"attempt {attempt.id} has a source and no identity")
     if attempt.reward is not None and math.isnan(attempt.reward):
         raise ValueError(f"attempt {attempt.id} has the reward NaN; None masks an attempt")
-    messages = codec.messages_text(attempt.prompt)
-    prompt_sha256 = codec.text_sha256(messages)
-    source, program = _source_values(run_id, attempt) or (None, None)
     return AttemptValues(
         id=attempt.id,
-        prompt_sha256=prompt_sha256,
-        messages=messages,
-        attempt=_attempt_values(run_id, prompt_sha256, attempt),
-        source=source,
-        program=program,
+        prompt=prompt,
+        attempt=_attempt_values(run_id, prompt.sha256, attempt),
+        program=_program_values(run_id, attempt),
         evaluations=[
             _evaluation_values(run_id, attempt.id, number, evaluation)
             for number, evaluation in enumerate(attempt.evaluations)
@@ -93,7 +85,7 @@ def attempt_values(run_id: int, attempt: Attempt) -> AttemptValues:
     )
 
 
-def _attempt_values(run_id: int, sha256: bytes, attempt: Attempt) -> Values:
+def _attempt_values(run_id: int, prompt_sha256: bytes, attempt: Attempt) -> Values:
     completion = attempt.completion
     return {
         "run_id": run_id,
@@ -112,22 +104,21 @@ def _attempt_values(run_id: int, sha256: bytes, attempt: Attempt) -> Values:
         "finish_reason": completion.finish_reason,
         "seconds": completion.seconds,
         "identity": attempt.identity,
-        "prompt_sha256": sha256,
+        "prompt_sha256": prompt_sha256,
         "inspiration_ids": list(attempt.draw.inspiration_ids),
         "feedback": codec.pack_text(attempt.feedback),
         "reply": codec.pack_text(completion.text),
         "token_ids": codec.pack_ids(completion.token_ids),
         "logprobs": codec.pack_floats(completion.logprobs),
+        "source": None if attempt.source is None else codec.pack_text(attempt.source),
     }
 
 
-def _source_values(run_id: int, attempt: Attempt) -> tuple[Values, Values] | None:
-    """Return the rows of the attempt's text and of its program, None when it has none of its own."""
+def _program_values(run_id: int, attempt: Attempt) -> Values | None:
+    """Return the row of the attempt's program, None when it has none of its own."""
     if attempt.source is None:
         return None
-    sha256 = codec.text_sha256(attempt.source)
-    text: Values = {"run_id": run_id, "sha256": sha256, "text": codec.pack_text(attempt.source)}
-    return text, {
+    return {
         "run_id": run_id,
         "id": attempt.id,
         "parent_id": None if attempt.is_root else attempt.draw.parent_id,
@@ -137,7 +128,6 @@ def _source_values(run_id: int, attempt: Attempt) -> tuple[Values, Values] | Non
         "score": attempt.score,
         "length": len(attempt.source),
         "identity": attempt.identity,
-        "source_sha256": sha256,
         "measures": codec.pack_numbers(attempt.measures),
     }
 
@@ -234,7 +224,7 @@ def to_attempt(
         feedback=codec.unpack_text(row.feedback),
         reward=row.reward,
         identity=row.identity,
-        source=None if program is None else codec.unpack_text(program.content.text),
+        source=None if row.source is None else codec.unpack_text(row.source),
         known_as=row.known_as,
         evaluations=tuple(to_evaluation(evaluation) for evaluation in evaluations),
         score=None if program is None else program.score,
@@ -259,13 +249,19 @@ def to_evaluation(row: EvaluationRow | ConfirmationEvaluationRow) -> Evaluation:
     )
 
 
-def to_program(row: ProgramRow) -> Program:
-    """Return the program that this row holds."""
+def to_program(row: ProgramRow, source: bytes | None) -> Program:
+    """Return the program that this row holds, with its attempt's source.
+
+    Raises:
+        ValueError: There is none: nobody stored such a program.
+    """
+    if source is None:
+        raise ValueError(f"program {row.id} has no source")
     return Program(
         id=row.id,
         parent_id=row.parent_id,
         step=row.step,
-        source=codec.unpack_text(row.content.text),
+        source=codec.unpack_text(source),
         identity=row.identity,
         outcome=row.outcome,
         score=row.score,

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, and_, func, select
 from sqlalchemy.orm import aliased
 
 from database.access import RunAccess
@@ -13,6 +13,10 @@ from evolve.types import Direction, Evaluation, Outcome, Program
 
 #: The id of the seed program and of its attempt, which no model made; merged programs, of other runs, lie below it.
 SEED_ID = 0
+#: Programs with their texts.
+PROGRAMS = select(ProgramRow, AttemptRow.source).join(
+    AttemptRow, and_(AttemptRow.run_id == ProgramRow.run_id, AttemptRow.id == ProgramRow.id)
+)
 
 
 class RunReports(RunAccess):
@@ -25,14 +29,13 @@ class RunReports(RunAccess):
         """
         score = ProgramRow.score.desc() if direction is Direction.MAX else ProgramRow.score.asc()
         query = (
-            select(ProgramRow)
-            .where(ProgramRow.run_id == self.record.id, ProgramRow.score.is_not(None))
+            PROGRAMS.where(ProgramRow.run_id == self.record.id, ProgramRow.score.is_not(None))
             .where(ProgramRow.identity.not_in(self._quarantined()))
             .order_by(score, ProgramRow.id)
             .limit(limit)
         )
         with self._rows() as session:
-            return [to_program(row) for row in session.scalars(query)]
+            return [to_program(row, source) for row, source in session.execute(query)]
 
     def lineage(self, program_id: int) -> Sequence[Program]:
         """Return the seed program, its child, and so on down to this program.
@@ -52,13 +55,10 @@ class RunReports(RunAccess):
         )
         # A parent's id is lower than its child's: the table refuses any other.
         query = (
-            select(ProgramRow)
-            .join(line, ProgramRow.id == line.c.id)
-            .where(ProgramRow.run_id == run_id)
-            .order_by(ProgramRow.id)
+            PROGRAMS.join(line, ProgramRow.id == line.c.id).where(ProgramRow.run_id == run_id).order_by(ProgramRow.id)
         )
         with self._rows() as session:
-            programs = [to_program(row) for row in session.scalars(query)]
+            programs = [to_program(row, source) for row, source in session.execute(query)]
         if not programs:
             raise self._no("program", program_id)
         return programs
@@ -73,24 +73,6 @@ class RunReports(RunAccess):
         with self._rows() as session:
             return [to_evaluation(row) for row in session.scalars(query)]
 
-    def best_construction(self, direction: Direction) -> tuple[int, Evaluation] | None:
-        """Return the evaluation with the best construction and its program's id, None when there is none.
-
-        Any valid evaluation may hold it, also one whose score does not count because a second run was worse: a
-        construction stands for itself. Ties go to the older.
-        """
-        score = EvaluationRow.score.desc() if direction is Direction.MAX else EvaluationRow.score.asc()
-        query = (
-            select(EvaluationRow)
-            .where(EvaluationRow.run_id == self.record.id, EvaluationRow.score.is_not(None))
-            .where(EvaluationRow.construction.is_not(None))
-            .order_by(score, EvaluationRow.program_id, EvaluationRow.number)
-            .limit(1)
-        )
-        with self._rows() as session:
-            row = session.scalars(query).first()
-            return None if row is None else (row.program_id, to_evaluation(row))
-
     def merged(self) -> int:
         """Return how many programs of other runs this run took in; they are its programs -1, -2, ... in that order."""
         query = select(func.min(AttemptRow.id)).where(AttemptRow.run_id == self.record.id)
@@ -103,11 +85,17 @@ class RunReports(RunAccess):
 
         Samples of one group, and of the groups beside it, may be the same program: they share one evaluation.
         """
-        identities = func.count(ProgramRow.identity.distinct())
-        query = select(func.count(), identities).where(ProgramRow.run_id == self.record.id, ProgramRow.id > SEED_ID)
+        # Grouped first: in the order of the index, where SQLite would sort a million identities to tell them apart.
+        alike = (
+            select(func.count().label("programs"))
+            .where(ProgramRow.run_id == self.record.id, ProgramRow.id > SEED_ID)
+            .group_by(ProgramRow.identity)
+            .subquery()
+        )
+        query = select(func.sum(alike.c.programs), func.count()).select_from(alike)
         with self._reading() as connection:
             programs, distinct = connection.execute(query).one()
-        return programs, distinct
+        return int(programs or 0), distinct
 
     def outcome_counts(self) -> Mapping[Outcome, int]:
         """Return how many completions ended how; the seed program and merged ones are none of them."""
@@ -156,12 +144,13 @@ class RunReports(RunAccess):
     def _quarantined(self) -> Select[str]:
         """Return the query for the identities of the programs in quarantine."""
         program = aliased(ProgramRow)
-        here = (ConfirmationRow.run_id == program.run_id) & (ConfirmationRow.program_id == program.id)
-        return (
+        # One inside the other, so that the few confirmations come first: joined, SQLite starts from all programs.
+        identity = (
             select(program.identity)
-            .join(ConfirmationRow, here)
-            .where(ConfirmationRow.run_id == self.record.id, ConfirmationRow.confirmed.is_(False))
+            .where(program.run_id == ConfirmationRow.run_id, program.id == ConfirmationRow.program_id)
+            .scalar_subquery()
         )
+        return select(identity).where(ConfirmationRow.run_id == self.record.id, ConfirmationRow.confirmed.is_(False))
 
     def _no(self, noun: str, number: int) -> NotFoundError:
         return NotFoundError(f"run {self.record.id} has no {noun} {number}: list its programs with `evolve show`")

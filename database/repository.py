@@ -76,10 +76,7 @@ class Database:
         Raises:
             NotFoundError: The database has no such run.
         """
-        record = self._first(RunRow.id == run_id)
-        if record is None:
-            raise NotFoundError(f"the database {self._storage.where} has no run {run_id}: list them with `evolve show`")
-        return self._store(record)
+        return self._store(self._record(run_id))
 
     def find_run(self, folder: str) -> RunStore | None:
         """Return the run of this folder, an absolute path, or None."""
@@ -102,6 +99,12 @@ class Database:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _record(self, run_id: int) -> RunRecord:
+        record = self._first(RunRow.id == run_id)
+        if record is None:
+            raise NotFoundError(f"the database {self._storage.where} has no run {run_id}: list them with `evolve show`")
+        return record
 
     def _first(self, condition: ColumnElement[bool]) -> RunRecord | None:
         with self._storage.reading() as connection, Session(connection) as session:

@@ -1,6 +1,7 @@
 """The tables, as typed rows. Rows are inserted and never changed; `migrations/` holds the same tables as history.
 
-Wide columns come last in their table: SQLite then reads the narrow ones without touching a text's overflow pages.
+Wide columns come last in their table: SQLite then reads the narrow ones without touching a text's overflow pages. A
+program's text is its attempt's, so that a resume reads a million programs without one.
 """
 
 from sqlalchemy import (
@@ -18,7 +19,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from evolve.types import FinishReason, Origin, Outcome
 
@@ -118,6 +119,7 @@ class AttemptRow(Base):
         sample_group: The completion's group; `group` alone is a reserved word of SQL.
         token_ids: Compressed little-endian int32; None when the engine did not know them.
         logprobs: Compressed little-endian float32; None when the engine did not know them.
+        source: The text of the program that it made, compressed; None when it made none of its own.
     """
 
     __tablename__ = "attempts"
@@ -149,22 +151,7 @@ class AttemptRow(Base):
     reply: Mapped[bytes]
     token_ids: Mapped[bytes | None]
     logprobs: Mapped[bytes | None]
-
-
-class SourceRow(Base):
-    """A program's text, compressed; programs of one run that have the same text share it.
-
-    The texts have a table of their own so that a resume reads a million programs without touching one of them.
-
-    Attributes:
-        sha256: Of the text, before compression.
-    """
-
-    __tablename__ = "sources"
-
-    run_id: Mapped[int] = mapped_column(Integer, ForeignKey("runs.id"), primary_key=True)
-    sha256: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
-    text: Mapped[bytes]
+    source: Mapped[bytes | None]
 
 
 class ProgramRow(Base):
@@ -174,14 +161,12 @@ class ProgramRow(Base):
         failed: Whether it ran and failed, so that the newest failure is found without reading its siblings.
         length: Characters of the source.
         measures: Those of the evaluation that counts; None when it has none.
-        content: Its text, read together with the row.
     """
 
     __tablename__ = "programs"
     __table_args__ = (
         ForeignKeyConstraint(["run_id", "id"], ["attempts.run_id", "attempts.id"]),
         ForeignKeyConstraint(["run_id", "parent_id"], ["programs.run_id", "programs.id"]),
-        ForeignKeyConstraint(["run_id", "source_sha256"], ["sources.run_id", "sources.sha256"]),
         CheckConstraint("parent_id < id", name="older_parent"),  # so that no lineage is a circle
         Index(None, "run_id", "identity", "id"),
         Index(None, "run_id", "parent_id", "failed", "id"),
@@ -197,14 +182,7 @@ class ProgramRow(Base):
     score: Mapped[float | None]
     length: Mapped[int]
     identity: Mapped[str]
-    source_sha256: Mapped[bytes] = mapped_column(LargeBinary(32))
     measures: Mapped[Numbers | None]
-    content: Mapped[SourceRow] = relationship(
-        primaryjoin="and_(SourceRow.run_id == ProgramRow.run_id, SourceRow.sha256 == ProgramRow.source_sha256)",
-        foreign_keys=[run_id, source_sha256],
-        viewonly=True,
-        lazy="joined",
-    )
 
 
 class _EvaluationColumns:
@@ -230,10 +208,7 @@ class EvaluationRow(_EvaluationColumns, Base):
     """One run of a program when it was born."""
 
     __tablename__ = "evaluations"
-    __table_args__ = (
-        ForeignKeyConstraint(["run_id", "program_id"], ["programs.run_id", "programs.id"]),
-        Index(None, "run_id", "score", "program_id", "number"),
-    )
+    __table_args__ = (ForeignKeyConstraint(["run_id", "program_id"], ["programs.run_id", "programs.id"]),)
 
 
 class ConfirmationRow(Base):

@@ -35,6 +35,25 @@ def prepare(storage: Storage, migrations: str = MIGRATIONS) -> None:
         upgrade(connection, "head", migrations)
 
 
+def check(storage: Storage) -> None:
+    """Refuse a database that is not of the newest version, for a program that only reads.
+
+    Raises:
+        StoreError: The database fails or is of another version.
+    """
+    scripts = ScriptDirectory.from_config(_config(MIGRATIONS))
+    newest = scripts.get_current_head()
+    with storage.reading() as connection:
+        found = _revision(connection)
+    if found == newest:
+        return
+    if found in {script.revision for script in scripts.walk_revisions()}:
+        cure = "`evolve show` of one of its runs brings it up to date, once no older program works on it"
+    else:
+        cure = "install the newest thetaevolve, or name another run"
+    raise StoreError(f"the database {storage.where} has version {found}, and this program reads {newest}: {cure}")
+
+
 def upgrade(connection: Connection, revision: str, migrations: str = MIGRATIONS) -> None:
     """Go up to `revision` ("head" is the newest) in a transaction of `Storage.migrating`."""
     command.upgrade(_config(migrations, connection), revision)

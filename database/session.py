@@ -29,6 +29,8 @@ CONNECTIONS = 8
 PAGE_BYTES = 8192
 #: Pages that a connection keeps, in KiB: the inner pages of the indexes of a million programs.
 CACHE_KIB = 32 * 1024
+#: Pages in the log, 32 MiB, at which a commit copies them into the file: one that several steps changed is copied once.
+CHECKPOINT_PAGES = 4096
 #: The advisory lock of a PostgreSQL database that a process holds while it changes the tables: any number of our own.
 MIGRATION_LOCK = 0x746865746165766F
 DAMAGED = "the file is damaged: save what is left with `sqlite3 FILE .recover`, or put a copy in its place"
@@ -227,6 +229,7 @@ def _set_up_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
     _use_wal(cursor)
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
+    cursor.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
     cursor.close()
 
 

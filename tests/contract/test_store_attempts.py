@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from attempts import attempt, completion, valid
+from attempts import attempt, child, completion, valid
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -91,15 +91,22 @@ def test_an_attempt_comes_back_as_it_went_in(run: RunStore, any_attempt: Attempt
     assert run.attempt(numbered.id) == numbered
 
 
-def test_programs_of_one_text_share_it(run: RunStore) -> None:
-    """Two attempts with the same source are two programs, each with its own score, and come back whole."""
-    one, two = valid(1, 2.0, source="same", identity="same"), valid(2, 3.0, source="same", identity="same")
+def test_programs_that_are_the_same_come_back_each_as_it_went_in(run: RunStore) -> None:
+    """Siblings and late twins, stored one by one or at once, are programs of their own: text, score and evaluations."""
+    twins = [
+        valid(1, 2.0, source="x = 1", identity="same"),
+        valid(2, 3.0, source="x = 1  # again", identity="same", evaluations=()),
+        valid(3, 3.0, source="x = 1", identity="same"),
+        child(4, Outcome.CRASHED, None, source="", identity="same"),
+    ]
 
-    run.insert_attempt(one)
-    run.insert_attempt(two)
+    run.insert_attempt(twins[2])
+    run.insert_attempts([twins[3], twins[1]])
+    run.insert_attempt(twins[0])
 
-    assert run.attempts_of(1) == [one, two]
-    assert [run.program(number).source for number in (1, 2)] == ["same", "same"]
+    assert run.attempts_of(1) == twins
+    assert [run.program(twin.id).source for twin in twins] == ["x = 1", "x = 1  # again", "x = 1", ""]
+    assert run.evaluated() == (4, 1)
 
 
 def test_two_surrogates_side_by_side_stay_two(run: RunStore) -> None:

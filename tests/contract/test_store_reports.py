@@ -3,7 +3,7 @@
 import pytest
 from attempts import attempt, child, valid
 
-from database import Database, RunStore
+from database import RunStore
 from evolve.errors import StoreError
 from evolve.types import Direction, Draw, Evaluation, Outcome
 
@@ -35,31 +35,20 @@ def test_a_parent_is_older_than_its_child(run: RunStore) -> None:
         run.insert_attempt(valid(5, 1.0, draw=Draw(island=0, parent_id=6)))
 
 
-def test_the_best_construction_may_come_from_a_run_that_does_not_count(run: RunStore) -> None:
-    """A program whose second run was worse, or failed, still found what its first run returned."""
+def test_a_programs_evaluations_come_in_the_order_of_running(run: RunStore) -> None:
+    """All of them, whichever counts; none of a program that is not there."""
     lucky = Evaluation(outcome=Outcome.VALID, seed=1, score=8.0, construction="[8]")
     worse = Evaluation(outcome=Outcome.CRASHED, seed=2, feedback="no luck")
     run.insert_attempt(child(1, Outcome.CRASHED, None, evaluations=(lucky, worse)))
-    run.insert_attempt(valid(2, 3.0))
-    run.insert_attempt(child(3, Outcome.VALID, 8.0, evaluations=(lucky,)))
 
-    assert run.best_construction(Direction.MAX) == (1, lucky)
-    assert run.best_construction(Direction.MIN) == (0, run.evaluations(0)[0])
     assert run.evaluations(1) == [lucky, worse]
     assert run.evaluations(99) == []
-
-
-def test_a_run_without_constructions_has_no_best_one(database: Database) -> None:
-    """None, not an error: a rule's program has a score and nothing to show."""
-    run = database.create_run(problem="p", model="m", folder="/runs/rule", seed=1, config="", started_at=0.0)
-    run.insert_attempt(valid(0, 1.0, evaluations=(Evaluation(outcome=Outcome.VALID, seed=1, score=1.0),)))
-
-    assert run.best_construction(Direction.MAX) is None
 
 
 def test_totals_count_completions_and_not_the_seed_program(run: RunStore) -> None:
     """Outcomes sum up to the attempts made; a prompt's tokens count once for each completion of it."""
     assert (run.outcome_counts(), run.attempts_made(), run.token_totals()) == ({}, 0, (0, 0))
+    assert run.evaluated() == (0, 0)
     run.insert_attempt(valid(1, 1.0))
     run.insert_attempt(attempt(2))
     run.insert_attempt(attempt(3, step=2))
@@ -67,6 +56,7 @@ def test_totals_count_completions_and_not_the_seed_program(run: RunStore) -> Non
     assert run.outcome_counts() == {Outcome.VALID: 1, Outcome.NO_CODE: 2}
     assert run.attempts_made() == 3
     assert run.token_totals() == (21, 60)
+    assert run.evaluated() == (1, 1)
 
 
 def test_the_best_curve_has_a_point_where_the_best_score_rose(run: RunStore) -> None:

@@ -24,6 +24,19 @@ def test_known_programs_are_those_of_earlier_steps(run: RunStore) -> None:
     assert run.known("copy", before_step=9) is None
 
 
+def test_the_oldest_of_late_twins_is_known(run: RunStore) -> None:
+    """Its id counts, not when it was stored; and one whose twin of a later step was stored first is known as well."""
+    run.insert_attempt(valid(9, 2.0, identity="same", step=2))
+    assert run.known("same", before_step=2) is None
+
+    run.insert_attempt(valid(5, 2.0, identity="same"))  # late
+    run.insert_attempt(valid(4, 2.0, identity="same"))  # later still
+
+    assert run.known("same", before_step=2) == 4
+    assert run.known("same", before_step=3) == 4
+    assert run.known("same", before_step=1) is None
+
+
 def test_known_finds_a_program_that_failed(run: RunStore) -> None:
     """A failed program is not run again either."""
     run.insert_attempt(child(1, Outcome.CRASHED, None))

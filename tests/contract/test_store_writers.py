@@ -139,6 +139,15 @@ def test_an_interrupt_takes_no_other_attempt_with_it(url: str) -> None:
         assert {1, 2, 3, 4, 5} - {stopped} <= {stored.id for stored in database.run(1).attempts_of(1)}
 
 
+def test_an_attempt_that_no_database_can_hold_is_forgotten(run: RunStore) -> None:
+    """Its thread gets the error, whatever it is, and the attempts that come later are stored."""
+    with pytest.raises((OverflowError, StoreError)):
+        run.insert_attempt(attempt(1, known_as=2**70))
+
+    run.insert_attempt(attempt(2))
+    assert [stored.id for stored in run.attempts_of(1)] == [2]
+
+
 WRITER = """
 import sys
 from database import open_database
@@ -194,6 +203,46 @@ def test_a_killed_process_loses_nothing_that_was_stored(url: str, lines: int) ->
         assert len(run.members()) == len(run.memberships()) == 10 * len(run.reports())
         run.insert_attempt(valid(len(found), 2.0, step=0))  # and the run goes on
         assert run.program(len(found)).score == 2.0
+
+
+TWINS = """
+import sys
+sys.path.insert(0, "tests")
+from attempts import valid
+from database import open_database
+url, first = sys.argv[1], int(sys.argv[2])
+with open_database(url) as database:
+    run = database.run(1)
+    sys.stdin.readline()
+    for number in range(10):
+        ids = range(first + 20 * number, first + 20 * number + 20)
+        run.insert_attempts([valid(id_, 1.0, identity=f"tree {(7 * id_ + first) % 30 + 1}") for id_ in ids])
+"""
+
+
+def test_processes_that_store_the_same_programs_at_once(url: str) -> None:
+    """In one run: each is a program of its own, and of those that are the same the lowest id is known."""
+    with open_database(url) as database:
+        new_run(database, "/runs/one")
+    command = [sys.executable, "-c", TWINS, url]
+    writers = [
+        subprocess.Popen([*command, first], cwd=ROOT, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for first in ("1", "201", "401")
+    ]
+    for writer in writers:
+        assert writer.stdin is not None
+        writer.stdin.write("go\n")
+        writer.stdin.flush()
+    assert [writer.communicate(timeout=60)[1] for writer in writers] == ["", "", ""]
+
+    with open_database(url) as database:
+        run = database.run(1)
+        stored = run.attempts_of(1)
+        assert [attempt.id for attempt in stored] == list(range(1, 601))
+        assert run.evaluated() == (600, 30)
+        for number in range(1, 31):
+            oldest = next(attempt.id for attempt in stored if attempt.identity == f"tree {number}")
+            assert run.known(f"tree {number}", before_step=2) == oldest
 
 
 def test_two_processes_write_two_runs_at_once(empty_database: str) -> None:

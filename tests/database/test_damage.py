@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 from attempts import attempt, cell_of, member_of, new_run, report, valid
+from sqlalchemy import text
 
 from database import open_database
+from database.session import Storage, connect
 from database.store import RunStore
 from evolve.errors import StoreError
 from evolve.types import Direction
@@ -55,6 +57,20 @@ def answers(path: Path) -> dict[str, object]:
     except StoreError as error:
         return dict.fromkeys(READS, error)
     return found
+
+
+def test_a_program_without_a_text_is_damage(path: Path) -> None:
+    """No program of ours stores one; its neighbours are read."""
+    storage = Storage(connect(f"sqlite:///{path}", create=False))
+    with storage.writing() as connection:
+        connection.execute(text("UPDATE attempts SET source = NULL WHERE id = 7"))
+    storage.close()
+
+    with open_database(f"sqlite:///{path}") as database:
+        run = database.run(1)
+        with pytest.raises(StoreError, match="holds what nobody stored: the file is damaged"):
+            run.program(7)
+        assert run.program(8).score == 1.0
 
 
 def test_damage_is_named_and_the_rest_is_read(path: Path) -> None:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -26,7 +27,6 @@ TABLES = {
     "steps",
     "prompts",
     "attempts",
-    "sources",
     "programs",
     "evaluations",
     "memberships",
@@ -38,7 +38,7 @@ TABLES = {
 FIRST_TABLES = {"runs", "steps", "prompts", "attempts", "programs", "evaluations", "memberships"}
 FIRST_SOURCES = "SELECT source FROM programs ORDER BY id"
 #: The version that this program makes, and the one before the next.
-HEAD = "0002"
+HEAD = "0003"
 NEXT = '''
 """A note on each run."""
 
@@ -46,7 +46,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "9999"
-down_revision = "0002"
+down_revision = "0003"
 
 
 def upgrade() -> None:
@@ -69,11 +69,12 @@ def url(made_database: str) -> str:
 
 
 def fill(run: RunStore) -> None:
-    """Store a step of two programs that share their text, with all that can be stored of a step."""
+    """Store all that can be stored of a step: two programs that share a text, and a merged one that is one of them."""
     gap = Evaluation(outcome=Outcome.VALID, seed=3, score=2.0, construction="[1]", measures={"gap": 0.5})
     run.insert_attempt(valid(1, 2.0, source="x = 1  # \ud800", evaluations=(gap,)))
     run.insert_attempt(valid(2, 2.0, source="x = 1  # \ud800"))
     run.insert_attempt(attempt(3))
+    run.insert_attempt(valid(-1, 4.0, source="x = 1", identity="tree 1", draw=Draw(island=0, parent_id=-1), step=0))
     run.finish_step(report(1), [member_of(1), member_of(2)], [cell_of(1, cell=(3, 4))])
     run.insert_confirmation(
         Confirmation(program_id=1, confirmed=True, reason="", origin=Origin.SCRATCH, evaluations=(gap,))
@@ -125,10 +126,65 @@ def test_down_and_up_again(url: str) -> None:
         fill(new_run(database, "/runs/one"))
 
 
+def test_the_way_down_passes_by_the_tables_of_the_way_up(empty_database: str) -> None:
+    """A version's tables are the same from either side: columns, indexes, keys and checks."""
+    storage = Storage(connect(empty_database, create=True))
+    for version in ("0001", "0002"):
+        with storage.migrating() as connection:
+            upgrade(connection, version)
+            below = tables_of(connection)
+        with storage.migrating() as connection:
+            upgrade(connection, "head")
+        with storage.migrating() as connection:
+            downgrade(connection, version)
+            assert tables_of(connection) == below
+    storage.close()
+
+
+def test_down_to_the_version_before_and_up_again_loses_nothing(url: str) -> None:
+    """Down, each text is there once; up again, so are all attempts, and who is the same."""
+    with open_database(url) as database:
+        before = [database.run(1).attempt(number) for number in range(-1, 4)]
+    storage = Storage(connect(url, create=False))
+    with storage.migrating() as connection:
+        downgrade(connection, "0002")
+        texts = [unpack_text(bytes(packed)) for packed in connection.scalars(text("SELECT text FROM sources"))]
+    storage.close()
+    assert sorted(texts) == ["x = 0", "x = 1", "x = 1  # \ud800"]
+
+    with open_database(url) as database:
+        run = database.run(1)
+        assert [run.attempt(number) for number in range(-1, 4)] == before
+        assert (run.known("tree 1", before_step=1), run.known("tree 1", before_step=2)) == (-1, -1)
+        assert [member.id for member in run.members()] == [0, 1, 2]
+        assert len(run.confirmations()) == len(run.trainings()) == len(run.archive_cells()) == 1
+        run.insert_attempt(valid(4, 2.0, identity="tree 1"))
+        assert run.attempt(4).source == "x = 4"
+
+
+def tables_of(connection: Connection) -> dict[str, object]:
+    """Return what the tables are, but for the order of their columns."""
+    inspector = inspect(connection)
+
+    def named(parts: list[Any]) -> list[tuple[str, str]]:
+        return sorted((part["name"], str(sorted(part.items(), key=str))) for part in parts)
+
+    return {
+        name: (
+            sorted((column["name"], str(column["type"]), column["nullable"]) for column in inspector.get_columns(name)),
+            named(inspector.get_indexes(name)),
+            named(inspector.get_foreign_keys(name)),
+            inspector.get_check_constraints(name),
+            inspector.get_pk_constraint(name),
+        )
+        for name in inspector.get_table_names()
+    }
+
+
 def test_down_to_the_first_version_keeps_what_it_knows(url: str) -> None:
     """Its programs get their texts back; up again, only what the first version cannot hold is lost."""
     with open_database(url) as database:
-        before = [database.run(1).attempt(number) for number in range(4)]
+        before = [database.run(1).attempt(number) for number in range(-1, 4)]
     storage = Storage(connect(url, create=False))
     with storage.migrating() as connection:
         downgrade(connection, "0001")
@@ -137,11 +193,11 @@ def test_down_to_the_first_version_keeps_what_it_knows(url: str) -> None:
         sources = [unpack_text(bytes(packed)) for packed in connection.scalars(text(FIRST_SOURCES))]
     storage.close()
     assert tables == FIRST_TABLES | {"alembic_version"}
-    assert sources == ["x = 0", "x = 1  # \ud800", "x = 1  # \ud800"]
+    assert sources == ["x = 1", "x = 0", "x = 1  # \ud800", "x = 1  # \ud800"]
 
     with open_database(url) as database:
         run = database.run(1)
-        assert [run.attempt(number) for number in range(4)] == [without_measures(attempt) for attempt in before]
+        assert [run.attempt(number) for number in range(-1, 4)] == [without_measures(attempt) for attempt in before]
         assert [member.measures for member in run.members()] == [{}, {}, {}]
         assert (run.archive_cells(), run.confirmations(), run.trainings()) == ([], [], [])
         run.insert_attempt(valid(4, 2.0, source="x = 1  # \ud800"))
@@ -263,7 +319,7 @@ def test_a_newer_database_is_refused(url: str, newer_migrations: str) -> None:
     with pytest.raises(StoreError, match=r"version 9999.*install the newest thetaevolve"):
         open_database(url)
     with storage.reading() as connection:
-        assert connection.scalar(text("SELECT count(*) FROM attempts")) == 4
+        assert connection.scalar(text("SELECT count(*) FROM attempts")) == 5
     storage.close()
 
 

@@ -63,6 +63,7 @@ def test_sqlite_keeps_a_log_checks_keys_and_waits(path: Path) -> None:
     assert pragma("foreign_keys", through_power_cut=False) == 1
     assert pragma("page_size", through_power_cut=False) == 8192
     assert pragma("busy_timeout", through_power_cut=False) == 60_000
+    assert pragma("wal_autocheckpoint", through_power_cut=False) == 4096
     assert pragma("synchronous", through_power_cut=True) == 2  # FULL
     assert pragma("synchronous", through_power_cut=False) == 1  # NORMAL
     storage.close()

@@ -30,7 +30,7 @@ def upgrade() -> None:
     op.add_column("programs", sa.Column("measures", sa.JSON(), nullable=True))
     op.add_column("evaluations", sa.Column("measures", sa.JSON(), nullable=True))
     _move_sources_out()
-    with op.batch_alter_table("programs", table_args=(_older_parent(),)) as programs:
+    with op.batch_alter_table("programs") as programs:
         programs.drop_column("source")
         programs.alter_column("source_sha256", existing_type=sa.LargeBinary(32), nullable=False)
         programs.create_foreign_key(
@@ -52,7 +52,7 @@ def downgrade() -> None:
         "UPDATE programs SET source = (SELECT text FROM sources"
         " WHERE sources.run_id = programs.run_id AND sources.sha256 = programs.source_sha256)"
     )
-    with op.batch_alter_table("programs", table_args=(_older_parent(),)) as programs:
+    with op.batch_alter_table("programs") as programs:
         programs.drop_constraint("fk_programs_run_id_source_sha256_sources", type_="foreignkey")
         programs.drop_column("source_sha256")
         programs.drop_column("measures")
@@ -60,11 +60,6 @@ def downgrade() -> None:
     op.drop_column("evaluations", "measures")
     op.drop_column("runs", "fingerprint")
     op.drop_table("sources")
-
-
-def _older_parent() -> sa.CheckConstraint:
-    # Alembic does not carry a check over when it makes a table of SQLite anew.
-    return sa.CheckConstraint("parent_id < id", name=op.f("ck_programs_older_parent"))
 
 
 def _move_sources_out() -> None:
