@@ -120,7 +120,7 @@ def deadlines(runner: Runner) -> None:
     setup = statistics.median([timed(lambda: evaluate(runner)) for _ in range(20)])
     for name, source, limit, count, processes in (
         ("one process", "while True: pass", 0.3, 15, 8),
-        ("200 processes", TREE, 3.0, 3, 256),
+        ("200 processes", TREE, 3.0, 7, 256),
     ):
         late, seen = [], []
         for _ in range(count):

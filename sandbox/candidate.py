@@ -12,7 +12,6 @@ import os
 import resource
 import signal
 import socket
-from pathlib import Path
 from typing import Final, NoReturn
 
 from sandbox import harness, landlock, linux, namespaces, root, seccomp, wire
@@ -47,12 +46,10 @@ def wait(orders: socket.socket, walls: Walls, *, parent: int, gate: int, scratch
     """
     os.setsid()
     linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
-        signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     # A warden that died before the death signal was set sends none.
     if os.getppid() == parent and (taken := wire.receive_order(orders)) is not None:
-        _become(*taken, walls, gate=gate, scratch=scratch)
+        packet, descriptors = taken
+        _become(Order.from_packet(packet), descriptors, walls, gate=gate, scratch=scratch)
 
 
 def _become(order: Order, descriptors: Descriptors, walls: Walls, *, gate: int, scratch: str) -> NoReturn:
@@ -65,7 +62,7 @@ def _become(order: Order, descriptors: Descriptors, walls: Walls, *, gate: int, 
     _change_user(walls, walls.uid(order.slot))
     with contextlib.suppress(OSError):
         # The kernel's own memory killer shall take programs first.
-        Path("/proc/self/oom_score_adj").write_text("1000")
+        linux.write("/proc/self/oom_score_adj", "1000")
     _give_way()
     _restrict_files(walls, scratch)
     _place_descriptors(descriptors, gate)
@@ -92,7 +89,7 @@ def _give_way() -> None:
     os.nice(_NICE)
     with contextlib.suppress(OSError):
         # Where the kernel shares cores among sessions first (sched_autogroup), a session's own niceness decides.
-        Path("/proc/self/autogroup").write_text(str(_NICE))
+        linux.write("/proc/self/autogroup", str(_NICE))
 
 
 def _change_user(walls: Walls, uid: int) -> None:

@@ -54,31 +54,33 @@ class Evaluation:
             SetupFailure: The program has not run.
             SandboxFailure: The zygote or the warden was lost while the program ran.
         """
-        with contextlib.ExitStack() as stack:
-            pipes = {}
-            writers = []
-            for name in ("stdout", "stderr"):
-                reader, writer = os.pipe()
-                stack.callback(os.close, reader)
-                os.set_blocking(reader, False)
-                pipes[reader] = _Tail(name, self._job.limits.output_kib << 10)
-                writers.append(writer)
-            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            stack.callback(ours.close)
-            sent = wire.Descriptors(
-                source=self._source(),
-                channel=self._channel.fileno(),
-                stdout=writers[0],
-                stderr=writers[1],
-                control=theirs.fileno(),
-                group=self._group.open() if self._group is not None else os.open(os.devnull, os.O_WRONLY),
-            )
-            try:
+        with contextlib.ExitStack() as kept:
+            with contextlib.ExitStack() as passed:
+                pipes = {}
+                writers = []
+                for name in ("stdout", "stderr"):
+                    reader, writer = os.pipe()
+                    kept.callback(os.close, reader)
+                    passed.callback(os.close, writer)
+                    os.set_blocking(reader, False)
+                    pipes[reader] = _Tail(name, self._job.limits.output_kib << 10)
+                    writers.append(writer)
+                ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                kept.enter_context(ours)
+                passed.enter_context(theirs)
+                source = self._source()
+                passed.callback(os.close, source)
+                group = self._group.open() if self._group is not None else os.open(os.devnull, os.O_WRONLY)
+                passed.callback(os.close, group)
+                sent = wire.Descriptors(
+                    source=source,
+                    channel=self._channel.fileno(),
+                    stdout=writers[0],
+                    stderr=writers[1],
+                    control=theirs.fileno(),
+                    group=group,
+                )
                 self._order(zygote, sent)
-            finally:
-                theirs.close()
-                for descriptor in (sent.source, sent.group, *writers):
-                    os.close(descriptor)
             self._follow(ours, pipes)
             for reader, tail in pipes.items():
                 self._drain(reader, tail)

@@ -19,6 +19,8 @@ _HEAD: Final = '''"""System-call numbers of Linux {version}, written by `generat
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
 from typing import Final
 
 X86_64: Final = """
@@ -30,7 +32,8 @@ AARCH64: Final = """
 """
 
 
-def numbers(machine: str) -> dict[str, int]:
+@cache
+def numbers(machine: str) -> Mapping[str, int]:
     """Return name to number for `machine`, as `os.uname` calls it.
 
     Raises:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from pathlib import Path
 from typing import Final
 
 from sandbox import linux
@@ -58,7 +57,7 @@ def give_up_root(slots: int) -> None:
             os.close(entered_w)
             os.read(entered_r, 1)
             for kind in ("uid", "gid"):
-                Path(f"/proc/{outer}/{kind}_map").write_text(f"0 {FIRST_UID} {slots + 1}\n")
+                linux.write(f"/proc/{outer}/{kind}_map", f"0 {FIRST_UID} {slots + 1}\n")
             os.write(mapped_w, b"1")
         finally:
             os._exit(0)
@@ -84,9 +83,9 @@ def map_self(*, inner: int, outer_uid: int, outer_gid: int) -> None:
     Raises:
         OSError: The process is not dumpable, or has entered no namespace.
     """
-    Path("/proc/self/setgroups").write_text("deny")
-    Path("/proc/self/uid_map").write_text(f"{inner} {outer_uid} 1\n")
-    Path("/proc/self/gid_map").write_text(f"{inner} {outer_gid} 1\n")
+    linux.write("/proc/self/setgroups", "deny")
+    linux.write("/proc/self/uid_map", f"{inner} {outer_uid} 1\n")
+    linux.write("/proc/self/gid_map", f"{inner} {outer_gid} 1\n")
 
 
 class PidNamespaces:
@@ -105,7 +104,7 @@ class PidNamespaces:
         linux.unshare(linux.CLONE_NEWPID)
         child = -1
         try:
-            child = os.fork()
+            child = linux.fork()
             return child
         finally:
             if child != 0:

@@ -30,7 +30,7 @@ def open_sandbox(*, require: Tier, preload: tuple[str, ...] = ("numpy", "scipy.o
     Args:
         require: The weakest tier that is acceptable.
         preload: Modules that programs find imported; their packages are what programs can import besides the standard
-            library.
+            library. What they register with `os.register_at_fork` does not run before a program starts.
 
     Raises:
         SandboxUnavailable: The machine gives less than `require`.
@@ -119,6 +119,12 @@ class Runner:
 
     def run(self, job: Job, channel: socket.socket) -> Result:
         """As `Sandbox.run`."""
+        try:
+            return self._run(job, channel)
+        except OSError as error:
+            raise SandboxFailure(f"this process has no room for an evaluation: {error}") from error
+
+    def _run(self, job: Job, channel: socket.socket) -> Result:
         with channel, self._slots.take() as slot:
             for last_try in (False, True):
                 with self._borrow() as zygote:

@@ -40,6 +40,12 @@ _ALL_THREADS: Final = 1
 Instruction = tuple[int, int, int, int]
 
 
+class _Program(ctypes.Structure):
+    """struct sock_fprog."""
+
+    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
+
+
 def build(policy: Policy, machine: str) -> bytes:
     """Return the filter for `policy` as an array of struct sock_filter.
 
@@ -62,14 +68,8 @@ def install(program: bytes, machine: str) -> None:
     Raises:
         OSError: The kernel has no seccomp, or refuses the filter.
     """
-
-    class Program(ctypes.Structure):
-        """struct sock_fprog."""
-
-        _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
-
     linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
-    wrapped = Program(len(program) // 8, program)
+    wrapped = _Program(len(program) // 8, program)
     number = syscalls.numbers(machine)["seccomp"]
     raw = ctypes.cast(ctypes.pointer(wrapped), ctypes.c_char_p)
     linux.syscall(number, _SET_MODE_FILTER, _ALL_THREADS, raw, what="seccomp")

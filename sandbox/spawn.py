@@ -143,7 +143,7 @@ class ZygoteProcess:
             SandboxFailure: The zygote is gone.
         """
         try:
-            wire.send_order(self._control, order, descriptors)
+            wire.send_order(self._control, order.to_packet(), descriptors)
         except OSError as error:
             raise SandboxFailure(f"the zygote is gone: {error}; {self.last_words()}") from error
 

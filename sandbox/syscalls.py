@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
 from typing import Final
 
 X86_64: Final = """
@@ -93,7 +95,8 @@ futex_waitv 449 set_mempolicy_home_node 450
 """
 
 
-def numbers(machine: str) -> dict[str, int]:
+@cache
+def numbers(machine: str) -> Mapping[str, int]:
     """Return name to number for `machine`, as `os.uname` calls it.
 
     Raises:

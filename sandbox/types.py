@@ -6,7 +6,7 @@ import enum
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, Self
 
 if TYPE_CHECKING:
@@ -76,10 +76,10 @@ class Limits:
     output_kib: int = 64
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for name in self.__slots__:
+            value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
-                raise ValueError(f"limit {field.name} must be positive and finite, got {value!r}")
+                raise ValueError(f"limit {name} must be positive and finite, got {value!r}")
 
     @property
     def cpu_budget_s(self) -> float:

@@ -45,11 +45,12 @@ def serve(orders: socket.socket, walls: Walls, *, life: int, scratch_parent: str
             return
         if (taken := _await(orders, life)) is None:
             return
-        order, descriptors = taken
+        packet, descriptors = taken
+        order = Order.from_packet(packet)
         with socket.socket(fileno=descriptors.control) as control:
             try:
                 _furnish(order, walls, folder)
-                program.start(order, descriptors, control)
+                program.start(packet, descriptors, control)
                 control.send(wire.pack(wire.Started()))
                 control.send(wire.pack(Watch(order.limits, walls, program.pid, folder).until_end(control, life)))
             except (OSError, _SetupError) as error:
@@ -66,7 +67,7 @@ class _Program:
         self._orders, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._gate, gate = os.pipe()
         warden = os.getpid()
-        self.pid = os.fork()
+        self.pid = linux.fork()
         if self.pid == 0:
             with EndsProcess():
                 # Or the process would hold its own order's socket open, and never see its warden's end.
@@ -75,13 +76,13 @@ class _Program:
         theirs.close()
         os.close(gate)
 
-    def start(self, order: Order, descriptors: wire.Descriptors, control: socket.socket) -> None:
-        """Pass the order on, and return once the walls around the process are up.
+    def start(self, packet: bytes, descriptors: wire.Descriptors, control: socket.socket) -> None:
+        """Pass the order's packet on, and return once the walls around the process are up.
 
         Raises:
             _SetupError: They could not be built.
         """
-        wire.send_order(self._orders, order, descriptors)
+        wire.send_order(self._orders, packet, descriptors)
         self._orders.close()
         for descriptor in descriptors:
             if descriptor != control.fileno():
@@ -119,8 +120,8 @@ def _furnish(order: Order, walls: Walls, folder: str) -> None:
         os.chown(folder, uid, uid)
 
 
-def _await(orders: socket.socket, life: int) -> tuple[Order, wire.Descriptors] | None:
-    """Return the order and what came with it; nothing if the zygote ends first."""
+def _await(orders: socket.socket, life: int) -> tuple[bytes, wire.Descriptors] | None:
+    """Return the order's packet and what came with it; nothing if the zygote ends first."""
     poll = select.poll()
     for descriptor in (orders.fileno(), life):
         poll.register(descriptor, select.POLLIN)

@@ -110,19 +110,19 @@ class Descriptors(NamedTuple):
     group: int
 
 
-def send_order(sock: socket.socket, order: Order, descriptors: Descriptors) -> None:
-    """Send an order and its descriptors, which the caller still has to close.
+def send_order(sock: socket.socket, packet: bytes, descriptors: Descriptors) -> None:
+    """Send an order's packet and its descriptors, which the caller still has to close.
 
     Raises:
         OSError: The peer is gone.
     """
-    socket.send_fds(sock, [order.to_packet()], list(descriptors))
+    socket.send_fds(sock, [packet], list(descriptors))
 
 
-def receive_order(sock: socket.socket) -> tuple[Order, Descriptors] | None:
-    """Return the next order and its descriptors, or nothing if the peer has closed."""
+def receive_order(sock: socket.socket) -> tuple[bytes, Descriptors] | None:
+    """Return the next order's packet and descriptors, or nothing if the peer has closed."""
     packet, descriptors, _, _ = socket.recv_fds(sock, PACKET_BYTES, len(Descriptors._fields))
-    return (Order.from_packet(packet), Descriptors(*descriptors)) if packet else None
+    return (packet, Descriptors(*descriptors)) if packet else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,7 +187,8 @@ _KINDS: Final = {kind.__name__: kind for kind in (Ready, Unusable, Started, Fail
 
 def pack(notice: Notice) -> bytes:
     """Return the packet that `unpack` reads."""
-    return json.dumps([type(notice).__name__, asdict(notice)]).encode()
+    fields = {name: getattr(notice, name) for name in notice.__slots__}
+    return json.dumps([type(notice).__name__, fields]).encode()
 
 
 def unpack(packet: bytes) -> Notice:

@@ -21,7 +21,7 @@ import time
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
-from sandbox import linux, namespaces, root, scratch, seccomp, syscalls, tree, warden, wire
+from sandbox import linux, mappings, namespaces, root, scratch, seccomp, syscalls, tree, warden, wire
 from sandbox.lastly import EndsProcess
 from sandbox.types import Tier
 from sandbox.walls import LayerError, Walls, first_uid, plan
@@ -38,6 +38,7 @@ def main(argument: str) -> NoReturn:
     """Build the layers, tell the controller, and serve orders until the controller is gone."""
     setup = wire.Setup.from_json(argument)
     control = socket.socket(fileno=setup.control)
+    _reset_signals()
     try:
         controller = os.pidfd_open(setup.controller)
         if os.getppid() != setup.controller:
@@ -52,6 +53,8 @@ def main(argument: str) -> NoReturn:
         if "user" not in setup.off:
             linux.drop_bounding_set()
         _preload(setup)
+        # Imports may have set some.
+        _reset_signals()
         walls = plan(setup)
     except LayerError as error:
         control.send(wire.pack(wire.Unusable(layer=error.layer, detail=error.detail)))
@@ -59,6 +62,13 @@ def main(argument: str) -> NoReturn:
     control.send(wire.pack(walls.ready()))
     _Zygote(setup, walls, control, controller).serve()
     os._exit(0)
+
+
+def _reset_signals() -> None:
+    """Let signals do what they do by default, here and in all that is forked, whatever they do in the controller."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def _enter_namespaces(setup: wire.Setup, controller: int) -> None:
@@ -116,6 +126,8 @@ def _preload(setup: wire.Setup) -> None:
     if threads != 1:
         raise LayerError("one thread", f"importing {', '.join(setup.preload)} started {threads - 1} more")
     gc.collect()
+    mappings.merge_pieces()
+    mappings.collapse_heap()
     # Collections in the forks would otherwise touch, and so copy, every page of the zygote.
     gc.freeze()
 
@@ -172,12 +184,13 @@ class _Zygote:
         taken = wire.receive_order(self._control)
         if taken is None:
             return False
-        order, descriptors = taken
+        packet, descriptors = taken
         try:
+            wall_s = wire.Order.from_packet(packet).limits.wall_s
             chosen, self._spare = self._spare or self._fork(), None
-            wire.send_order(chosen.orders, order, descriptors)
+            wire.send_order(chosen.orders, packet, descriptors)
             chosen.orders.close()
-            chosen.latest_end = time.monotonic() + order.limits.wall_s + _GRACE_S
+            chosen.latest_end = time.monotonic() + wall_s + _GRACE_S
         except OSError as error:
             control = socket.socket(fileno=os.dup(descriptors.control))
             with control, contextlib.suppress(OSError):
@@ -194,7 +207,7 @@ class _Zygote:
             OSError: There is no room for one more process.
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        pid = self._pid_namespaces.fork() if self._walls.tier is Tier.FULL else os.fork()
+        pid = self._pid_namespaces.fork() if self._walls.tier is Tier.FULL else linux.fork()
         if pid == 0:
             with EndsProcess():
                 ours.close()
