@@ -132,8 +132,8 @@ def make_batch(
 def _arrange(fresh: Sequence[Sequence[Row]], late: Sequence[Sequence[Row]], settings: GrpoSettings) -> list[Row]:
     """Return micro-batches of `micro_rows` rows and at most `micro_tokens` tokens, filled up with placeholders.
 
-    Completions of one group stay together, for they share their prompt there. There is a micro-batch for each part of
-    a group that is as large as one; what is late goes where there is room left, and without any it teaches nothing.
+    What is fresh of a group stays together, for it shares its prompt there, and always finds a place: there are as many
+    micro-batches as full groups need. What is late goes where there is room left; without any it teaches nothing.
     """
     size = settings.micro_rows
     micros: list[list[Row]] = [[] for _ in range(settings.rows // size)]
