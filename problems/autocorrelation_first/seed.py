@@ -17,10 +17,10 @@ def partner(a):
 
 
 def heights(most):
-    n = 100
+    n = 94
     a = np.random.default_rng(0).random(n)
     best = a
-    for _ in range(100):
+    for _ in range(78):
         g = partner(a / a.sum())
         a = 0.95 * a / a.sum() + 0.05 * g / g.sum()
         if score(a) < score(best):

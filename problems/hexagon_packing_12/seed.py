@@ -8,12 +8,14 @@ def tangent(degrees):
 
 
 def pack(n):
-    """Three rows of 4 hexagons with wide gaps, all in the direction of the outer one."""
-    rows = [(-2.17, 4), (0.0, 4), (2.17, 4)]
+    """Rows of 4, 3, 4 and 1 hexagons, neighbours 3.5 apart, all in the direction of the outer one."""
+    gap = 3.5
+    rows = [(1, 4), (0, 3), (-1, 4), (-2, 1)]
     hexagons = []
-    for y, count in rows:
+    for row, count in rows:
         for k in range(count):
-            x = 2.5 * (k - (count - 1) / 2)
+            x = gap * (k - (count - 1) / 2)
+            y = gap * row * math.sqrt(3) / 2
             hexagons.append([x, y, tangent(0)])
     return {"hexagons": hexagons[:n], "outer": [0.0, 0.0, tangent(0)]}
 

@@ -107,19 +107,23 @@ def test_signed_scores_agree_with_a_second_implementation(heights: list[float]) 
 @pytest.mark.parametrize(
     ("name", "score", "within"),
     [
-        (FIRST, 1.5213989, 2e-3),  # ThetaEvolve's initial program ends at 1.5213613
-        (SECOND, 0.9030, 5e-3),  # ThetaEvolve's, which needs minutes, at 0.9052826
-        (THIRD, 3.1585504614, 1e-10),  # it is ThetaEvolve's
+        (FIRST, 1.5213612781, 1e-5),
+        (SECOND, 0.9052825819, 1e-5),
+        (THIRD, 3.1585504614, 1e-10),  # it is ThetaEvolve's program
     ],
 )
 def test_the_seeds_start_where_thetaevolve_does(name: str, score: float, within: float) -> None:
-    """In the sandbox, far within the limits; optimisers differ a little from one processor to the next."""
+    """In the sandbox: the score is, up to a relative `within`, what ThetaEvolve's stored initial function is worth.
+
+    Its first two programs draw unseeded numbers and stop by the clock, so ours can only be led near to that one run. Of
+    the 1e-5, ours use 3e-6 and 6e-6; the rest is for optimisers, which differ a little from one processor to the next.
+    """
     problem = load_problem(name)
     with open_sandbox(require=Tier.NONE) as sandbox, Evaluator(problem, sandbox, workers=1) as evaluator:
         evaluation = evaluator.evaluate(problem.seed_source, seed=0)
 
     assert evaluation.feedback == ""
-    assert evaluation.score == pytest.approx(score, abs=within)
+    assert evaluation.score == pytest.approx(score, rel=within, abs=0)
 
 
 @pytest.mark.parametrize("name", [FIRST, SECOND])

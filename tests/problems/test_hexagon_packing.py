@@ -113,15 +113,29 @@ def test_seven_hexagons_make_a_flower() -> None:
 
 
 @pytest.mark.parametrize("n", [11, 12])
-def test_the_seed_program_has_the_known_layout(n: int) -> None:
-    """Published with an outer side of 8, the rows fit into 6.00285; a side that a program claims is never read."""
-    answer = seed_answer(f"hexagon_packing_{n}")
-    verdict = VERIFY[n](answer)
+def test_the_seed_program_needs_the_published_side(n: int) -> None:
+    """OpenEvolve's program claims an outer side of 8; ours needs it, in exact arithmetic but for a float's rounding.
+
+    The hexagon at (5.25, 1.75 sqrt(3)) reaches (5.25 + 1.75) sqrt(3)/2 along the normal at 30 degrees, and its own
+    sqrt(3)/2: a side of 5.25 + 1.75 + 1. The twelfth, at (0, -3.5 sqrt(3)), reaches 7 sqrt(3)/2 along its normal.
+    """
+    verdict = VERIFY[n](seed_answer(f"hexagon_packing_{n}"))
+    assert (verdict.valid, verdict.score) == (True, 8.0)
+    assert abs(Fraction(verdict.exact or "0") - 8) < Fraction(1, 10**15)
+
+
+@pytest.mark.parametrize(("n", "more"), [(11, []), (12, [[0.0, -4.0, 0.0]])])
+def test_a_claimed_side_is_never_read(n: int, more: list[list[float]]) -> None:
+    """OpenEvolve's layouts, published with an outer side of 8, fit into 6.00285."""
+    rows = [
+        [2.5 * (k - (count - 1) / 2), y, 0.0] for y, count in ((2.17, 4), (0.0, 3), (-2.17, 4)) for k in range(count)
+    ]
+    verdict = VERIFY[n](around(rows + more))
     assert (verdict.exact or "").startswith("6.0028500841414878679")
     # 3.75 sqrt(3)/2 + 2.17/2 along the normal at 30 degrees, and the hexagon's own sqrt(3)/2.
     root = math.sqrt(3) / 2
     assert verdict.score == pytest.approx((3.75 * root + 2.17 / 2 + root) / root)
-    assert VERIFY[n]({**answer, "side": 8.0}).reason == 'expected just the keys "hexagons" and "outer"'
+    assert VERIFY[n](around(rows + more) | {"side": 8.0}).reason == 'expected just the keys "hexagons" and "outer"'
 
 
 hexagon = st.tuples(st.floats(-2, 2), st.floats(-2, 2), st.floats(-0.3, 0.3)).map(list)
