@@ -11,6 +11,7 @@ import json
 import re
 import runpy
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,15 +48,18 @@ def rule_of(file: Path) -> Rule:
     return lambda item, bins: np.asarray(priority(item, np.asarray(bins)), dtype=float).tolist()
 
 
+def excess(instances: Sequence[Instance], rule: Rule) -> float:
+    """Return the excess of the mean number of bins over the mean lower bound, in percent."""
+    bins = sum(play(instance, rule) for instance in instances)
+    return 100 * (bins / sum(instance.lower_bound for instance in instances) - 1)
+
+
 def main() -> None:
     """Print the table."""
     found = data_sets(Path(sys.argv[1]))
     print(f"{'excess in percent':>20} " + " ".join(f"{name:>12}" for name in found))
     for name, file in RULES.items():
-        row = []
-        for instances in found.values():
-            bins = sum(play(instance, rule_of(file)) for instance in instances)
-            row.append(100 * (bins / sum(instance.lower_bound for instance in instances) - 1))
+        row = [excess(instances, rule_of(file)) for instances in found.values()]
         print(f"{name:>20} " + " ".join(f"{value:12.4f}" for value in row), flush=True)
 
 
