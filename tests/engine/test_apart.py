@@ -94,11 +94,12 @@ def test_closing_it_does_not_wait_for_what_it_decodes():
 def test_the_end_of_this_process_is_the_end_of_the_engines(number):
     """A kill leaves nobody to close it; an interrupt reaches a process that waits for a completion of a minute."""
     script = (
-        "import functools\n"
+        "import functools, signal\n"
         "from evolve.engine.apart import EngineApart\n"
         "from tests.engine.odd_engines import OddEngine\n"
         "from tests.engine.test_apart import ask\n"
         "if __name__ == '__main__':\n"
+        "    signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background job ignores it
         "    engine = EngineApart(functools.partial(OddEngine, 60.0))\n"
         "    for completion in engine.stream([ask(0, 0, 1)]):\n"
         "        print(completion.text, flush=True)\n"
