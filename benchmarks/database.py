@@ -39,7 +39,7 @@ from pathlib import Path
 from database import RunStore, open_database
 from database.codec import pack_text
 from evolve.loop import as_member
-from evolve.selection import MapElites, MapElitesSettings
+from evolve.selection import MapElites, MapElitesSettings, restore
 from evolve.types import (
     Attempt,
     Completion,
@@ -231,15 +231,15 @@ def resume(url: str) -> None:
         if run is None:
             raise LookupError(FOLDER)
         opened = time.perf_counter()
-        members, memberships, reports = run.members(), run.memberships(), run.reports()
+        selection = population()
+        restore(selection, run)
+        selection.draw(0, inspirations=INSPIRATIONS, seed="")
+        restored = time.perf_counter()
+        reports = run.reports()
         run.token_totals(), run.outcome_counts()
         run.attempts_of(len(reports)), run.unsettled(before_step=len(reports))
-        read = time.perf_counter()
-        selection = population()
-        selection.restore(members, memberships, steps=len(reports) - 1)
-        selection.draw(0, inspirations=INSPIRATIONS, seed="")
     end = time.perf_counter()
-    parts = {"open_s": opened - start, "read_s": read - opened, "restore_s": end - read}
+    parts = {"open_s": opened - start, "population_s": restored - opened, "rest_s": end - restored}
     print(json.dumps({"resume_s": end - start, "peak_mib": peak_mib(), **parts}))
 
 
@@ -290,7 +290,7 @@ def ours(sizes: Sequence[int], url: str | None) -> None:
                     growth.grow(bulk=True)
                 at, figures = growth.size, measure(run, growth, where)
                 row = " ".join(f"{figures[head]:9.3f}" for head in HEADS)
-                parts = "+".join(f"{figures[part]:.1f}" for part in ("open_s", "read_s", "restore_s"))
+                parts = "+".join(f"{figures[part]:.1f}" for part in ("open_s", "population_s", "rest_s"))
                 print(f"{at:8} {row}  {parts} s  {figures['peak_mib']:.0f}, {peak_mib():.0f}", flush=True)
         if url is None:
             beside = (path.stat().st_size - model.packed_bytes) / growth.size

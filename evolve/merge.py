@@ -20,7 +20,7 @@ from evolve.errors import ConfigError, RunFolderError
 from evolve.loop import as_member
 from evolve.options import load_config
 from evolve.run_folder import existing_run_folder
-from evolve.selection import Selection
+from evolve.selection import Selection, restore
 from evolve.types import Attempt, Completion, Direction, Draw, FinishReason, Origin, Program, RunRecord, StepReport
 from evolve.words import named_words
 
@@ -59,7 +59,7 @@ def merge(words: Sequence[str], console: Console) -> int:
             if not store.reports():
                 raise RunFolderError(f"the run in {path} has not begun: go on with `evolve resume run={path}` first")
             selection = build_selection(config, problem)
-            selection.restore(store.members(), store.memberships(), steps=len(store.reports()) - 1)
+            restore(selection, store)
             merged = take_in(store, selection, source, direction=problem.direction, count=int(count))
     console.print(_words(merged, path), highlight=False, markup=False)
     return 0

@@ -38,7 +38,7 @@ from evolve.progress import Progress
 from evolve.protocols import Engine
 from evolve.report import RunResult, write_report
 from evolve.run_folder import RunFolder, new_run_folder
-from evolve.selection import Selection
+from evolve.selection import Selection, restore
 from evolve.standing import best_curve, bests, in_quarantine
 from evolve.types import (
     Attempt,
@@ -269,7 +269,7 @@ def reopen(config: Config, folder: RunFolder, store: RunStore, workshop: Worksho
     """Return the next session of a run that was stopped or killed."""
     selection = build_selection(config, workshop.problem)
     if store.reports():
-        selection.restore(store.members(), store.memberships(), steps=len(store.reports()) - 1)
+        restore(selection, store)
     else:  # killed before the seed program was stored
         seed_population(store, selection, workshop, check_seed(workshop, seed=config.run.seed))
     return Session(config=config, folder=folder, store=store, selection=selection, workshop=workshop, outside=outside)

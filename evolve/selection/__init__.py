@@ -10,6 +10,7 @@ from evolve.selection.inspirations import Inspiration
 from evolve.selection.map_elites import MapElites, MapElitesSettings
 from evolve.selection.population import Selection, Settled
 from evolve.selection.puct import Puct, PuctSettings
+from evolve.selection.restore import restore
 from evolve.selection.top_k import TopK
 from evolve.selection.weighting import Weighting
 
@@ -24,4 +25,5 @@ __all__ = [
     "Settled",
     "TopK",
     "Weighting",
+    "restore",
 ]
