@@ -118,7 +118,15 @@ def test_the_zygotes_death_is_no_programs_fault_and_the_next_run_works(runner: R
 
     thread = threading.Thread(target=kill)
     thread.start()
-    source = "import os\nfor _ in range(3): os.fork()\ndef solve(): time.sleep(20)\n"
+    # Its children keep away from the channel, on which one of them might answer before the kill.
+    source = (
+        "import os\n"
+        "for _ in range(7):\n"
+        "    if not os.fork():\n"
+        "        time.sleep(20)\n"
+        "        os._exit(0)\n"
+        "def solve(): time.sleep(20)\n"
+    )
     with pytest.raises(SandboxFailure):
         play(runner, source, wall_s=20.0)
     thread.join()
