@@ -24,6 +24,15 @@ from sandbox.converse import Conversation, converse
 from sandbox.runner import Blueprint, Runner, start
 
 PRELOAD = ("numpy", "scipy.optimize")
+#: Eight processes, of which seven keep away from the channel, on which one of them might answer before a kill.
+EIGHT = (
+    "import os\n"
+    "for _ in range(7):\n"
+    "    if not os.fork():\n"
+    "        time.sleep(20)\n"
+    "        os._exit(0)\n"
+    "def solve(): time.sleep(20)\n"
+)
 
 
 @pytest.fixture(scope="module", params=[Tier.FULL, Tier.LITE], ids=str)
@@ -118,17 +127,8 @@ def test_the_zygotes_death_is_no_programs_fault_and_the_next_run_works(runner: R
 
     thread = threading.Thread(target=kill)
     thread.start()
-    # Its children keep away from the channel, on which one of them might answer before the kill.
-    source = (
-        "import os\n"
-        "for _ in range(7):\n"
-        "    if not os.fork():\n"
-        "        time.sleep(20)\n"
-        "        os._exit(0)\n"
-        "def solve(): time.sleep(20)\n"
-    )
     with pytest.raises(SandboxFailure):
-        play(runner, source, wall_s=20.0)
+        play(runner, EIGHT, wall_s=20.0)
     thread.join()
 
     assert len(below) >= 8
@@ -202,7 +202,7 @@ def test_a_wardens_death_is_no_programs_fault(runner: Runner) -> None:
     thread = threading.Thread(target=kill)
     thread.start()
     with pytest.raises(SandboxFailure):
-        play(runner, "for _ in range(3): os.fork()\ndef solve(): time.sleep(20)\n", wall_s=20.0)
+        play(runner, EIGHT, wall_s=20.0)
     thread.join()
 
     assert len(below) >= 9
