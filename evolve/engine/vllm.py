@@ -338,7 +338,7 @@ def _start(model: Path, sampling: Sampling, settings: VllmSettings) -> tuple[Any
         top_p=sampling.top_p,
         max_tokens=sampling.max_tokens,
         # vLLM would turn every token into text as it comes, and with log-probabilities twice, in the thread that keeps
-        # the GPU busy: 5 and 10 ms a step for 256 sequences. Completions are turned into text when they end.
+        # the GPU busy. Completions are turned into text when they end.
         detokenize=False,
         logprobs=0 if settings.logprobs else None,  # 0: the drawn token alone
         flat_logprobs=settings.logprobs,
