@@ -1,8 +1,8 @@
 """Any engine, in a process of its own.
 
-The threads that parse, judge and store programs hold Python's lock; an engine that is driven in the same process gets its
-turn late, and the GPU waits: on one H100 at 20 programs/s the model generated a quarter less than alone, and less the more
-programs a second (docs/results). A learner needs the weights in its own process and pays that price.
+The threads that parse, judge and store programs hold Python's lock; an engine that is driven in the same process gets
+its turn late, and the GPU waits: on one H100 at 20 programs/s the model generated a quarter less than alone, and the
+less the more programs a second (docs/results). A learner needs the weights in its own process and pays that price.
 
 The engine's process ends with this one, also when this one is killed.
 """
