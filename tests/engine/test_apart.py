@@ -77,6 +77,19 @@ def test_the_death_of_its_process_is_an_error_that_names_the_cure(engine):
         list(engine.stream([ask(0, 0)]))
 
 
+def test_what_is_abandoned_is_not_decoded_to_its_end():
+    """Of a minute's work the next stream waits for one completion of a second at most."""
+    engine = EngineApart(functools.partial(OddEngine, 1.0))
+    stream = engine.stream([ask(0, *range(60))])
+    next(stream)
+    began = time.monotonic()
+    stream.close()
+    assert len(list(engine.stream([ask(0, 0)]))) == 1
+    engine.close()
+
+    assert time.monotonic() - began < 30
+
+
 def test_closing_it_does_not_wait_for_what_it_decodes():
     """A completion that takes a minute is given up, and so is its process."""
     engine = EngineApart(functools.partial(OddEngine, 60.0))
