@@ -16,7 +16,7 @@ from evolve.errors import EvolveError
 from evolve.launch import Place
 from evolve.protocols import Engine
 from evolve.training import grpo_settings, policy_of
-from rl.meeting import connect, join, led
+from rl.meeting import connect, joined, led
 from rl.ranks import GRACE_S, Failed, Job
 
 
@@ -64,7 +64,7 @@ def _serve(link: Connection, place: Place, afterwards: contextlib.ExitStack) -> 
     job = link.recv()
     if not isinstance(job, Job):  # the run has ended before it began
         return
-    join()
+    afterwards.enter_context(joined())
     engine = _own_engine(job, place)
     afterwards.callback(engine.close)
     from rl.follow import Follower, follow  # not before vLLM has started, which TRL would import too early

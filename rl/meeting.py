@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import gc
 import shutil
 import tempfile
 import time
@@ -41,13 +42,13 @@ def led(
     try:
         with _blamed(crew):
             crew.tell(job)
-            join()
-            engine = RankedEngine(start(), crew)
-            try:
-                with _blamed(crew):  # before the others are told to end
-                    yield engine
-            finally:
-                engine.close()
+            with joined():
+                engine = RankedEngine(start(), crew)
+                try:
+                    with _blamed(crew):  # before the others are told to end
+                        yield engine
+                finally:
+                    engine.close()
     finally:
         crew.end()
 
@@ -113,11 +114,21 @@ def connect(place: Place) -> Connection:
         time.sleep(_LOOK_S)
 
 
-def join() -> None:
-    """Make the process group of all ranks, before vLLM would make one of its own."""
+@contextlib.contextmanager
+def joined() -> Iterator[None]:
+    """Make the process group of all ranks, before vLLM would make one of its own, and take it apart afterwards.
+
+    A thread of gloo's that lets go of its last tensor while the interpreter ends aborts the process (in every fourth
+    process that does nothing but a few collectives). They end with their group, which the trainer holds, too: a cycle.
+    """
     import torch
     from accelerate import PartialState
 
     # Whole checkpoints of sharded weights pass through the CPU.
     backend = "cuda:nccl,cpu:gloo" if torch.cuda.is_available() else "gloo"
-    PartialState(cpu=not torch.cuda.is_available(), backend=backend, timeout=_TIMEOUT)
+    state = PartialState(cpu=not torch.cuda.is_available(), backend=backend, timeout=_TIMEOUT)
+    try:
+        yield
+    finally:
+        state.destroy_process_group()
+        gc.collect()

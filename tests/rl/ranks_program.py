@@ -22,7 +22,7 @@ from evolve.launch import ALONE, launched
 from evolve.types import Completion, Group, Message, Request
 from rl.checkpoint import Policy
 from rl.follow import Follower, follow
-from rl.meeting import connect, join, led
+from rl.meeting import connect, joined, led
 from rl.ranks import Job
 from rl.settings import Method
 from rl.trainer import EvolveTrainer
@@ -112,8 +112,8 @@ def main(folder: Path, model: Path, rows: Path, first: int, last: int, *changes:
     if place.rank:
         link = connect(place)
         link.recv()
-        join()
-        follow(Follower(link, place.rank, place.ranks, engine), engine, policy, settings)
+        with joined():
+            follow(Follower(link, place.rank, place.ranks, engine), engine, policy, settings)
     else:
         with contextlib.ExitStack() as stack:
             job = Job(config=None, model=model, folder=folder)
@@ -124,8 +124,11 @@ def main(folder: Path, model: Path, rows: Path, first: int, last: int, *changes:
                 search.step, steps_until(last, begin=first)
             )
     torch.save(engine._model.state_dict(), folder / f"engine-{place.rank}.pt")
+    threads = [file.read_text().strip() for file in Path("/proc/self/task").glob("*/comm")]
     figures = {update.step: dict(update.values) for update in store.updates}
-    (folder / f"said-{place.rank}.json").write_text(json.dumps({"made": engine.made, "figures": figures}))
+    (folder / f"said-{place.rank}.json").write_text(
+        json.dumps({"made": engine.made, "figures": figures, "threads": threads})
+    )
 
 
 if __name__ == "__main__":

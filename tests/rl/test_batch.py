@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from evolve.types import Direction, Draw, FinishReason, Outcome
+from evolve.types import Direction, Draw, FinishReason, Message, Outcome
 from rl.batch import PLACEHOLDER, Grown, informative, make_batch, rewards_of
 from tests.rl.toy import SETTINGS, SilentEngine, attempt, completion, group_of
 
@@ -80,24 +80,19 @@ def long(*rewards, step=1, tokens=20):
 
 
 def test_a_micro_batch_holds_no_more_tokens_than_it_may():
-    """2 prompt tokens and 20 of a completion: of a limit of 90, four late ones leave no room for a fifth."""
-    settings = replace(SETTINGS, parents=1, samples=8, max_model_len=24, micro_tokens=90)
-    assert settings.micro_rows == 2
-    settings = replace(settings, samples=4, parents=3, max_tokens=20)
+    """Limit 130: the step's group takes 2 + 3 * 20, and a late row with its own prompt 40 + 20; two fit, not three."""
+    settings = replace(SETTINGS, parents=3, samples=4, max_tokens=20, max_model_len=70, micro_tokens=130)
     assert settings.micro_rows == 4
+    question = (Message(role="user", content="x" * 40),)
+    late = []
+    for step in range(2, 12):
+        group = tuple(replace(row, prompt=question) for row in long(1, 2, step=step))
+        late.append(Grown(group=group, late=frozenset({group[0].id})))
 
-    late = [Grown(group=long(1, 2, step=step), late=frozenset({100 * step})) for step in range(2, 12)]
     batch = make_batch([long(1, 2, 3, None), (), ()], settings, ENCODE, PARENTS, late)
 
     micros = [batch.rows[start : start + 4] for start in range(0, 12, 4)]
-    assert [[row.counts for row in micro] for micro in micros] == [
-        [True, True, True, True],
-        [True, True, True, True],
-        [True, True, True, True],
-    ]
-    for micro in micros:
-        prompts = {row.prompt_ids for row in micro}
-        assert sum(len(row.completion_ids) for row in micro) + sum(map(len, prompts)) <= 90
+    assert [sum(row.counts for row in micro) for micro in micros] == [4, 2, 2]
 
 
 def test_a_group_is_not_parted_where_it_fits():

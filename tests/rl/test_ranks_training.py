@@ -108,3 +108,12 @@ def test_each_rank_decodes_its_share(trained):
     made = [json.loads((trained / "two" / f"said-{rank}.json").read_text())["made"] for rank in (0, 1)]
 
     assert made == [12, 12]
+
+
+def test_the_threads_of_the_process_group_end_with_it(trained):
+    """One that outlived it would abort the process now and then; weights that are sharded keep theirs, idle."""
+    for rank in (0, 1):
+        threads = json.loads((trained / "two" / f"said-{rank}.json").read_text())["threads"]
+
+        assert threads
+        assert not [name for name in threads if "gloo" in name]
