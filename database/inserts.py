@@ -34,6 +34,12 @@ _STORED = select(AttemptRow.id).where(
     AttemptRow.run_id == bindparam("run"), AttemptRow.id.in_(bindparam("ids", expanding=True))
 )
 _NEW_ATTEMPTS, _NEW_PROGRAMS, _NEW_EVALUATIONS = insert(AttemptRow), insert(ProgramRow), insert(EvaluationRow)
+#: A birth brings its program's identity, which no other birth may have; a migrant brings none.
+_NEW_MEMBERSHIPS = insert(MembershipRow).values(
+    identity=select(ProgramRow.identity)
+    .where(ProgramRow.run_id == bindparam("of_run"), ProgramRow.id == bindparam("born"))
+    .scalar_subquery()
+)
 #: A prompt that is there already is left alone.
 _NEW_PROMPTS: dict[str, Insert] = {
     "sqlite": sqlite.insert(PromptRow).on_conflict_do_nothing(),
@@ -172,8 +178,8 @@ class RunInserts(RunAccess):
         When it returns, a power cut cannot lose the step, nor any attempt that was stored before.
 
         Raises:
-            StoreError: The step is finished already, a membership or a cell names no program, or the database failed;
-                nothing is stored then.
+            StoreError: The step is finished already, a membership or a cell names no program, a program is born whose
+                identity another one has, or the database failed; nothing is stored then.
         """
         run_id = self.record.id
         finished = select(exists().where(StepRow.run_id == run_id, StepRow.step == report.step))
@@ -184,7 +190,7 @@ class RunInserts(RunAccess):
             if memberships:
                 first = self._next_number(connection, MembershipRow)
                 rows = [self._membership(first + offset, place) for offset, place in enumerate(memberships)]
-                connection.execute(insert(MembershipRow), rows)
+                connection.execute(_NEW_MEMBERSHIPS, rows)
             if cells:
                 first = self._next_number(connection, CellRow)
                 rows = [cell_values(run_id, first + offset, cell) for offset, cell in enumerate(cells)]
@@ -199,6 +205,8 @@ class RunInserts(RunAccess):
             "island": membership.island,
             "step": membership.step,
             "migrant": membership.migrant,
+            "of_run": self.record.id,
+            "born": None if membership.migrant else membership.program_id,
         }
 
     def insert_confirmation(self, confirmation: Confirmation) -> None:

@@ -238,13 +238,18 @@ class ConfirmationEvaluationRow(_EvaluationColumns, Base):
 
 
 class MembershipRow(Base):
-    """A program's place on an island: `evolve.types.Membership`; `number` is the order of storing, from 0."""
+    """A program's place on an island: `evolve.types.Membership`; `number` is the order of storing, from 0.
+
+    Attributes:
+        identity: The program's, where this is its birth and not a migrant; a population holds each only once.
+    """
 
     __tablename__ = "memberships"
     __table_args__ = (
         ForeignKeyConstraint(["run_id", "program_id"], ["programs.run_id", "programs.id"]),
         ForeignKeyConstraint(["run_id", "step"], ["steps.run_id", "steps.step"]),
         Index(None, "run_id", "program_id"),
+        Index(None, "run_id", "identity", unique=True),
     )
 
     run_id: Mapped[int] = mapped_column(Integer, primary_key=True)
@@ -253,6 +258,7 @@ class MembershipRow(Base):
     island: Mapped[int]
     step: Mapped[int]
     migrant: Mapped[bool]
+    identity: Mapped[str | None]
 
 
 class CellRow(Base):

@@ -4,7 +4,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from sqlalchemy import BindParameter, ColumnElement, and_, bindparam, exists, select
-from sqlalchemy.orm import aliased
 
 from database.codec import unpack_messages, unpack_numbers, unpack_text
 from database.inserts import RunInserts
@@ -151,19 +150,15 @@ class RunStore(RunInserts, RunReports):
         A program whose twin, of the same identity, has a membership is settled too: a population holds one of them.
         """
         own = exists().where(MembershipRow.run_id == ProgramRow.run_id, MembershipRow.program_id == ProgramRow.id)
-        twin = aliased(ProgramRow)
-        # One inside the other, so that the few twins are looked up before their memberships: joined, SQLite starts
-        # from all memberships, for each program anew.
-        has_membership = exists().where(MembershipRow.run_id == twin.run_id, MembershipRow.program_id == twin.id)
-        settled = exists().where(twin.run_id == ProgramRow.run_id, twin.identity == ProgramRow.identity, has_membership)
+        twin = exists().where(MembershipRow.run_id == ProgramRow.run_id, MembershipRow.identity == ProgramRow.identity)
         ids = (
             select(ProgramRow.id)
             .where(
                 ProgramRow.run_id == self.record.id,
                 ProgramRow.step < before_step,
                 ProgramRow.outcome == Outcome.VALID,
-                ~own,  # asked first, as most have one: twins are looked for where there is none
-                ~settled,
+                ~own,  # asked first: most have one, and this index is in the order of the programs
+                ~twin,
             )
             # Without an order SQLite may go through the rows by their scores, ten times slower in a large run.
             .order_by(ProgramRow.id)

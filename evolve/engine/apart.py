@@ -73,7 +73,7 @@ class EngineApart:
         Closed early, what is still running is given up meanwhile; the next stream waits for that.
 
         Raises:
-            EvolveError: Whatever the engine raises.
+            EvolveError: Whatever the engine raises, or raised while it gave up the last stream.
             EngineError: Its process has ended, or the engine is closed.
         """
         self._quiet()
@@ -97,7 +97,7 @@ class EngineApart:
         self._kill()
 
     def _quiet(self) -> None:
-        """Wait until nothing is being decoded; raise what went wrong while the engine was started."""
+        """Wait until nothing is being decoded; raise what went wrong at the start or while a stream was given up."""
         while self._decoding:
             message = self._hear()
             if isinstance(message, _Idle) and message.error is not None:

@@ -4,9 +4,9 @@ import math
 from dataclasses import replace
 
 import pytest
-from attempts import attempt, cell_of, child, member_of, report, valid
+from attempts import attempt, cell_of, child, member_of, new_run, report, valid
 
-from database import RunStore
+from database import Database, RunStore
 from evolve.errors import StoreError
 from evolve.types import Confirmation, Draw, Evaluation, Failure, Member, Origin, Outcome, Training
 
@@ -215,3 +215,29 @@ def test_a_step_is_finished_once_and_whole(run: RunStore) -> None:
 
     assert [done.step for done in run.reports()] == [0, 1]
     assert run.memberships() == [member_of(0, step=0)]
+
+
+def test_a_population_holds_each_program_once(run: RunStore) -> None:
+    """A second birth of one identity is refused with its whole step, at once or later; migrants are no births."""
+    for stored in (valid(1, 2.0), valid(2, 2.0, identity="tree 1"), valid(3, 2.0)):
+        run.insert_attempt(stored)
+    for born in ([1, 2], [3, 1, 2]):
+        with pytest.raises(StoreError):
+            run.finish_step(report(1), [member_of(number) for number in born])
+    places = [member_of(2), member_of(2, island=1, migrant=True), member_of(2, island=2, migrant=True)]
+    run.finish_step(report(1), places)
+    with pytest.raises(StoreError):
+        run.finish_step(report(2), [member_of(3, step=2), member_of(1, step=2)])
+
+    assert [done.step for done in run.reports()] == [0, 1]
+    assert run.memberships()[1:] == places
+
+
+def test_runs_do_not_share_their_populations(database: Database) -> None:
+    """The same program is born in each."""
+    for name in ("one", "two"):
+        run = new_run(database, f"/runs/{name}")
+        run.insert_attempt(valid(1, 2.0))
+        run.finish_step(report(1), [member_of(1)])
+
+        assert run.memberships()[1:] == [member_of(1)]

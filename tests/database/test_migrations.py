@@ -38,7 +38,7 @@ TABLES = {
 FIRST_TABLES = {"runs", "steps", "prompts", "attempts", "programs", "evaluations", "memberships"}
 FIRST_SOURCES = "SELECT source FROM programs ORDER BY id"
 #: The version that this program makes, and the one before the next.
-HEAD = "0003"
+HEAD = "0004"
 NEXT = '''
 """A note on each run."""
 
@@ -46,7 +46,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "9999"
-down_revision = "0003"
+down_revision = "0004"
 
 
 def upgrade() -> None:
@@ -129,7 +129,7 @@ def test_down_and_up_again(url: str) -> None:
 def test_the_way_down_passes_by_the_tables_of_the_way_up(empty_database: str) -> None:
     """A version's tables are the same from either side: columns, indexes, keys and checks."""
     storage = Storage(connect(empty_database, create=True))
-    for version in ("0001", "0002"):
+    for version in ("0001", "0002", "0003"):
         with storage.migrating() as connection:
             upgrade(connection, version)
             below = tables_of(connection)
@@ -203,6 +203,23 @@ def test_down_to_the_first_version_keeps_what_it_knows(url: str) -> None:
         run.insert_attempt(valid(4, 2.0, source="x = 1  # \ud800"))
         with pytest.raises(StoreError):  # the checks of the first version still hold
             run.insert_attempt(valid(5, 1.0, draw=Draw(island=0, parent_id=6)))
+
+
+def test_of_two_births_of_one_program_the_first_is_named(url: str) -> None:
+    """Nothing before version 0004 refused the second; both stay, and no third can come."""
+    storage = Storage(connect(url, create=False))
+    with storage.migrating() as connection:
+        downgrade(connection, "0003")
+    with storage.writing() as connection:
+        connection.execute(text("UPDATE programs SET identity = 'tree 1' WHERE id = 2"))
+    storage.close()
+
+    with open_database(url) as database:
+        run = database.run(1)
+        assert [place.program_id for place in run.memberships()] == [0, 1, 2]
+        assert [member.identity for member in run.members()] == ["tree 0", "tree 1", "tree 1"]
+        with pytest.raises(StoreError):
+            run.finish_step(report(2), [member_of(-1, step=2)])
 
 
 def without_measures(attempt: Attempt) -> Attempt:
