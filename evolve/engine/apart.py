@@ -10,6 +10,7 @@ The engine's process ends with this one, also when this one is killed.
 import contextlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from evolve.types import Completion, Request
 
 #: How long an idle engine may take to free what it holds, in seconds.
 _CLOSE_S = 20.0
+#: How long one that decodes, or is being started, may take to let go of the system's semaphores before it is killed.
+_LEAVE_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,7 @@ class EngineApart:
         try:
             self._quiet()
         except BaseException:
-            self._kill()
+            self._end()
             raise
 
     def stream(self, requests: Sequence[Request]) -> Generator[Completion, None, None]:
@@ -89,12 +92,12 @@ class EngineApart:
             raise message.error
 
     def close(self) -> None:
-        """End the engine's process; one that still decodes is killed, which frees its memory, too."""
+        """End the engine's process; one that still decodes does not come to the end of it."""
         if not self._decoding:
             with contextlib.suppress(OSError):
                 self._link.send(None)
             self._process.join(_CLOSE_S)
-        self._kill()
+        self._end()
 
     def _quiet(self) -> None:
         """Wait until nothing is being decoded; raise what went wrong at the start or while a stream was given up."""
@@ -115,20 +118,23 @@ class EngineApart:
         except (EOFError, OSError) as error:
             raise self._gone() from error
         except KeyboardInterrupt:  # half a message may have been read, so nothing can be heard any more
-            self._kill()
+            self._end()
             raise
         if isinstance(message, _Idle):
             self._decoding = False
         return message
 
     def _gone(self) -> EngineError:
-        self._kill()
+        self._end()
         code = self._process.exitcode
         return EngineError(
             f"the engine's process is gone (exit code {code}), and what it said is above; resume the run"
         )
 
-    def _kill(self) -> None:
+    def _end(self) -> None:
+        if self._process.is_alive() and self._process.pid is not None:
+            os.kill(self._process.pid, signal.SIGUSR2)
+            self._process.join(_LEAVE_S)
         self._process.kill()
         self._process.join()
         self._link.close()
@@ -136,7 +142,9 @@ class EngineApart:
 
 def _serve(start: Callable[[], Engine], link: Connection) -> None:
     """Do in the engine's process what the other one says, until it closes the engine or is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it comes to both, and the other process knows what is to be done
+    for number in (signal.SIGINT, signal.SIGTERM):  # they come to both, and the other process knows what is to be done
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR2, lambda *_: sys.exit(0))
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         engine = start()

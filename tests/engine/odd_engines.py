@@ -1,5 +1,6 @@
 """Engines that live in a process of their own and go wrong there."""
 
+import multiprocessing
 import os
 import time
 from collections.abc import Generator, Sequence
@@ -18,6 +19,7 @@ class OddEngine:
 
     def __init__(self, seconds: float = 0.0) -> None:
         self._seconds = seconds
+        self._lock = multiprocessing.RLock()  # as a progress bar has, a semaphore of the system's
 
     def stream(self, requests: Sequence[Request]) -> Generator[Completion, None, None]:
         """Yield a completion for every sample."""

@@ -124,6 +124,7 @@ def test_the_end_of_this_process_is_the_end_of_the_engines(number):
         process = int(parent.stdout.readline())
         assert not gone(process, within_s=0.1)
         parent.send_signal(number)
-        parent.wait(10)
+        _, complaints = parent.communicate(timeout=10)
 
     assert gone(process)
+    assert "leaked" not in complaints or number == signal.SIGKILL
