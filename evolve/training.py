@@ -116,6 +116,7 @@ def grpo_settings(config: Config, learner: GrpoConfig, engine: VllmConfig) -> Gr
         importance_cap=learner.importance_cap,
         entropy_bonus=learner.entropy_bonus,
         entropy_target=learner.entropy_target,
+        entropy_cap=learner.entropy_cap,
         kl=learner.kl,
         novelty=learner.novelty,
         min_distinct=learner.min_distinct,

@@ -56,6 +56,11 @@ def fingerprint(folder: Path) -> str:
     return digest.hexdigest()
 
 
+def checkpoint_name(updates: int) -> str:
+    """Return what TRL calls the checkpoint after so many updates."""
+    return f"checkpoint-{updates}"
+
+
 def write_mark(checkpoint: Path, mark: Mark) -> None:
     """Declare a checkpoint complete."""
     partial = checkpoint / f"{_MARK}.partial"

@@ -1,9 +1,18 @@
 """What stops a learner. The database and the last checkpoint are kept; `evolve resume` goes on from there."""
 
+from pathlib import Path
+
 from evolve.errors import LearnerError
 
 
-class PolicyMismatchError(LearnerError):
+class _WordedError(LearnerError):
+    """Comes out of another process as a plain LearnerError with the same words, which are made of other arguments."""
+
+    def __reduce__(self) -> tuple[type[LearnerError], tuple[object, ...]]:
+        return LearnerError, self.args
+
+
+class PolicyMismatchError(_WordedError):
     """Engine and trainer give the same tokens different probabilities: they do not hold the same policy."""
 
     def __init__(self, gap: float, bound: float) -> None:
@@ -14,14 +23,14 @@ class PolicyMismatchError(LearnerError):
         )
 
 
-class RankError(LearnerError):
+class RankError(_WordedError):
     """One of several processes has ended, or cannot go on."""
 
     def __init__(self, words: str) -> None:
         super().__init__(f"{words}; all ranks end, and the database and the last checkpoint are kept")
 
 
-class TrainingMemoryError(LearnerError):
+class TrainingMemoryError(_WordedError):
     """The update does not fit into the memory."""
 
     def __init__(self, words: str) -> None:
@@ -31,7 +40,18 @@ class TrainingMemoryError(LearnerError):
         )
 
 
-class UnsupportedAttentionError(LearnerError):
+class CheckpointError(_WordedError):
+    """A checkpoint cannot be written."""
+
+    def __init__(self, folder: Path, keep: int, words: str) -> None:
+        super().__init__(
+            f"a checkpoint cannot be written to {folder} ({words}): free some space there, for {keep + 1} checkpoints "
+            f"(learner.keep={keep}, and the one that is written) of 12 bytes a parameter that is trained, and resume "
+            "the run; the database and the last complete checkpoint are kept"
+        )
+
+
+class UnsupportedAttentionError(_WordedError):
     """The model's attention is of a kind that the trainer's forward does not know."""
 
     def __init__(self, kind: str) -> None:

@@ -16,7 +16,7 @@ from transformers.utils import logging
 
 from evolve.protocols import Store
 from evolve.types import Group, Training
-from rl.checkpoint import Policy, check_checkpoint, checkpoints, sweep, write_mark
+from rl.checkpoint import Policy, check_checkpoint, checkpoint_name, checkpoints, sweep, write_mark
 from rl.engine import PolicyEngine
 from rl.errors import TrainingMemoryError
 from rl.ranks import Crew, End, RankedEngine, Start
@@ -96,7 +96,7 @@ class Grpo:
                 try:
                     trainer.train(resume_from_checkpoint=start.checkpoint)
                 except KeyboardInterrupt:
-                    if trainer.is_whole and rollouts.last and (rollouts.ranks == 1 or rollouts.is_deciding):
+                    if (rollouts.ranks == 1 or rollouts.is_deciding) and _is_unsaved(trainer, self._policy):
                         self._crew.tell(End(save=True))
                         trainer.save()
                     raise
@@ -154,6 +154,16 @@ def memory_named() -> Iterator[None]:
         raise TrainingMemoryError(" ".join(str(error).split())[:120]) from error
 
 
+def _is_unsaved(trainer: EvolveTrainer, policy: Policy) -> bool:
+    """Return whether the weights are those of an update that no complete checkpoint holds.
+
+    One that is complete is not written again: an impatient second Ctrl-C would leave half of it, declared complete.
+    """
+    last: int = trainer.state.global_step
+    complete = {path.name for path, _ in checkpoints(policy.folder)}
+    return trainer.is_whole and last > 0 and checkpoint_name(last) not in complete
+
+
 def _adapter_folder(policy: Policy) -> Path:
     """Return where the adapter passes to the engine: the same each time, so that a kill leaves one at most."""
     place = _SHARED_MEMORY if _SHARED_MEMORY.is_dir() else Path(tempfile.gettempdir())
@@ -177,8 +187,13 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
         self._rollouts = rollouts
         self._store = store
         self._notify = notify
+        self._learned = 0
 
-    def on_log(self, *_: Any, logs: Mapping[str, Any], **__: Any) -> None:
+    def on_optimizer_step(self, *_: Any, **__: Any) -> None:
+        """Note which step the weights have learned from: the next may be made, and not learned from any more."""
+        self._learned = self._rollouts.last
+
+    def on_log(self, _args: Any, state: Any, *_: Any, logs: Mapping[str, Any], **__: Any) -> None:
         """Store the figures of an update; TRL logs a summary at the end, which is none."""
         if "loss" in logs:
             values = {ours: logs[theirs] for theirs, ours in _NAMES.items() if theirs in logs}
@@ -187,11 +202,28 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
             finite = {name: value for name, value in kept.items() if math.isfinite(value)}
             self._store.insert_training(Training(step=self._rollouts.last, values=finite))
             shown = [f"{name} {finite[name]:.3g}" for name in _SHOWN if name in finite]
-            learned = "learned" if not finite.get("paused") else "below learner.min_distinct nothing is learned"
-            self._notify(f"         {learned} from step {self._rollouts.last}: {', '.join(shown)}")
+            self._notify(f"         {self._learned_words(finite)} from step {self._rollouts.last}: {', '.join(shown)}")
+            if state.global_step == 1:
+                self._warn_of_target(finite.get("entropy"))
+
+    def _learned_words(self, figures: Mapping[str, float]) -> str:
+        if figures.get("paused"):
+            return "below learner.min_distinct nothing is learned"
+        batch = self._rollouts.batch
+        return "without a group that tells anything nothing is learned" if batch and batch.is_empty else "learned"
+
+    def _warn_of_target(self, entropy: float | None) -> None:
+        """Say so where the entropy is not to be kept but raised, which nobody can know before the first update."""
+        target, cap = self._settings.entropy_target, self._settings.entropy_cap
+        if target is not None and entropy is not None and target > entropy:
+            self._notify(
+                f"learner.entropy_target={target:g} is above the entropy of the first update, {entropy:.3g}: the bonus "
+                f"acts from the start, its weight grows to learner.entropy_cap={cap:g}, and what it pays for is noise; "
+                f"to keep the policy from collapsing take a lower target, like {entropy / 2:.2g}"
+            )
 
     def on_save(self, _args: Any, state: Any, *_: Any, **__: Any) -> None:
         """Declare the checkpoint complete and drop those that are too many."""
-        checkpoint = self._policy.folder / f"checkpoint-{state.global_step}"
-        write_mark(checkpoint, self._policy.mark(self._settings, self._rollouts.last))
+        checkpoint = self._policy.folder / checkpoint_name(state.global_step)
+        write_mark(checkpoint, self._policy.mark(self._settings, self._learned))
         sweep(self._policy.folder, keep=self._settings.keep)

@@ -55,6 +55,7 @@ class GrpoSettings:
     importance_cap: float
     entropy_bonus: float
     entropy_target: float | None
+    entropy_cap: float
     kl: float
     novelty: float
     min_distinct: float

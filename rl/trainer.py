@@ -11,19 +11,22 @@ the rest. All were found in TRL 1.16, which is pinned for them.
   G  a callback ends training with the search's budget, and stores figures and checkpoints
 """
 
+import contextlib
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
+from safetensors import SafetensorError
 from torch.distributed.fsdp import MixedPrecisionPolicy
 from transformers import AutoTokenizer, PrinterCallback, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import split_tensor_dict
 
-from rl.errors import PolicyMismatchError
+from rl.errors import CheckpointError, PolicyMismatchError
 from rl.forward import ATTENTION, score
 from rl.rollout import Source
 from rl.scores import TokenScores
@@ -31,6 +34,10 @@ from rl.settings import GrpoSettings, Method
 
 #: More steps than any run makes; the search's budget ends training.
 _FOREVER = 10**9
+#: What a checkpoint's optimizer knows of the options that it was made with.
+_TOLD = ("lr", "initial_lr", "weight_decay")
+#: What torch's writer of files raises has no type of its own, and no better words.
+_WRITER_WORDS = ("PytorchStreamWriter", "inline_container", "iostream")
 
 
 class EvolveTrainer(GRPOTrainer):  # type: ignore[misc]
@@ -108,8 +115,20 @@ class EvolveTrainer(GRPOTrainer):  # type: ignore[misc]
         self.control = self.callback_handler.on_save(self.args, self.state, self.control)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        super()._save_checkpoint(model, trial)
+        with _write_failures_named(Path(self.args.output_dir), self._settings.keep):
+            super()._save_checkpoint(model, trial)
         self.accelerator.wait_for_everyone()  # `on_save` declares it complete
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """Go on with the moments of a checkpoint, but with the rate, the decay and the cap that a resume may change."""
+        told = [{name: group[name] for name in _TOLD} for group in self.optimizer.param_groups]
+        rates = list(self.lr_scheduler.base_lrs)
+        super()._load_optimizer_and_scheduler(checkpoint)
+        for group, own in zip(self.optimizer.param_groups, told, strict=True):
+            group.update(own)
+        self.lr_scheduler.base_lrs = rates
+        if self.use_adaptive_entropy:
+            self.entropy_coef = min(self.entropy_coef, self.args.entropy_coef_max)
 
     def _send_telemetry(self) -> None:
         """Send nothing."""
@@ -174,6 +193,7 @@ class EvolveTrainer(GRPOTrainer):  # type: ignore[misc]
         entropies = None if scored[0][1] is None else torch.cat([entropies for _, entropies in scored])
         if self._micro is not None and entropies is not None:
             self._observe(self._micro, logps.detach(), entropies.detach())
+            entropies = self._weighed(self._micro, entropies)
             self._micro = None
         return logps, entropies, None
 
@@ -186,6 +206,17 @@ class EvolveTrainer(GRPOTrainer):  # type: ignore[misc]
         )
         fresh = micro["fresh"].unsqueeze(1).expand_as(counts)
         self.scores.add(gaps[counts], entropies[counts], fresh[counts])
+
+    def _weighed(self, micro: dict[str, Any], entropies: Any) -> Any:
+        """Return the entropies with gradients of the mean over all tokens of the update, for the bonus.
+
+        TRL takes the mean of the micro-batches' means: one with few tokens would weigh as much as one with many, one
+        without any would make the bonus smaller, and so `micro_tokens` would change what is learned.
+        """
+        tokens = (micro["completion_mask"] * micro["tool_mask"]).sum()
+        parts = self.args.gradient_accumulation_steps * self.accelerator.num_processes
+        weight = tokens * parts / micro["num_items_in_batch"].clamp(min=1)
+        return entropies.detach() + weight * (entropies - entropies.detach())
 
     def check(self) -> None:
         """Compare engine and trainer on the tokens that these weights have drawn, before they move.
@@ -296,6 +327,7 @@ def _arguments(settings: GrpoSettings, folder: Path, ranks: int) -> Any:
         entropy_coef=settings.entropy_bonus,
         use_adaptive_entropy=settings.entropy_target is not None,
         entropy_target=settings.entropy_target or 0.0,
+        entropy_coef_max=settings.entropy_cap,
         entropy_coef_delta=0.005,  # Skywork-OR1's
         bf16=settings.dtype == "bfloat16",
         use_cpu=not on_gpu,
@@ -317,6 +349,21 @@ def _arguments(settings: GrpoSettings, folder: Path, ranks: int) -> Any:
         ignore_data_skip=True,
         remove_unused_columns=False,
     )
+
+
+@contextlib.contextmanager
+def _write_failures_named(folder: Path, keep: int) -> Iterator[None]:
+    """Turn what a full disk makes of a checkpoint into one line.
+
+    Raises:
+        CheckpointError: Something could not be written.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not any(word in str(error) for word in _WRITER_WORDS):
+            raise
+        raise CheckpointError(folder, keep, " ".join(str(error).split())[:120]) from error
 
 
 def _no_reward(prompts: list[Any], **_: Any) -> list[float]:

@@ -1,5 +1,6 @@
 """Options of the learners."""
 
+import math
 from dataclasses import dataclass, field
 
 from evolve.config.checks import at_least, one_of
@@ -51,7 +52,9 @@ class GrpoConfig(LearnerConfig):
             weight to begin with.
         entropy_target: Mean entropy of the tokens, in nats, below which the bonus acts: after each update its weight
             grows by 0.005 where the entropy was at most this, and falls by as much where it was not (Skywork-OR1,
-            arXiv:2505.22312, as TRL has it). None for a fixed weight.
+            arXiv:2505.22312, as TRL has it). It belongs below the entropy of the first update. None for a fixed weight.
+        entropy_cap: Highest weight that an entropy_target may give the bonus: beyond it noise pays more than what the
+            search is for.
         kl: Weight of the divergence from the model that training began with, estimated token by token
             (arXiv:2402.03300, equation 4); 0 for none. It costs one forward more, and with method=full a second model
             in memory.
@@ -61,7 +64,8 @@ class GrpoConfig(LearnerConfig):
             of the step is below this; 0 for never.
         mask_truncated: Whether completions cut at `sampling.max_tokens` are left out instead of punished; then nothing
             keeps replies from growing, and where all are cut nothing is learned any more.
-        drop_constant: Whether groups of equal rewards are left out of the loss's mean, and of the work.
+        drop_constant: Whether groups of equal rewards are left out of the work, the divergence and the entropy, and
+            with loss=dapo of the mean; grpo and dr_grpo divide by all completions of a step, whatever they tell.
         refills: How many more steps of the search may be made before an update to replace groups of equal rewards.
         logprob_bound: The run stops when engine and trainer disagree on the log-probability of the step's tokens by
             more than this on average.
@@ -84,6 +88,7 @@ class GrpoConfig(LearnerConfig):
     importance_cap: float = 2.0
     entropy_bonus: float = 0.0
     entropy_target: float | None = None
+    entropy_cap: float = 0.03
     kl: float = 0.0
     novelty: float = 0.0
     min_distinct: float = 0.0
@@ -106,9 +111,17 @@ class GrpoConfig(LearnerConfig):
             at_least(f"learner.{name}", getattr(self, name), 1)
         for name in ("weight_decay", "clip_low", "clip_high", "entropy_bonus", "kl", "novelty", "refills"):
             at_least(f"learner.{name}", getattr(self, name), 0)
-        for name in ("importance_cap", "logprob_bound", "learning_rate", "entropy_target"):
+        for name in ("importance_cap", "logprob_bound", "learning_rate", "entropy_target", "entropy_cap"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ConfigError(f"learner.{name}={value} must be above 0")
+        for name, value in vars(self).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ConfigError(f"learner.{name}={value} is no number to train with")
+        if self.entropy_target is not None and self.entropy_bonus > self.entropy_cap:
+            raise ConfigError(
+                f"learner.entropy_bonus={self.entropy_bonus} is above learner.entropy_cap={self.entropy_cap}, the most "
+                "that learner.entropy_target may make of it: lower the bonus or raise the cap"
+            )
         if not 0 <= self.min_distinct <= 1:
             raise ConfigError(f"learner.min_distinct={self.min_distinct} is no share: it must be from 0 to 1")

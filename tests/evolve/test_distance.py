@@ -73,6 +73,7 @@ def test_comments_docstrings_and_layout_are_no_tokens():
         ("x = r'\\\\' + b\"it's\"", ("x", "=", "r'\\\\'", "+", 'b"it\'s"')),
         ("x = 1.5 if a_b else 0x1F", ("x", "=", "1.5", "if", "a_b", "else", "0x1F")),
         ("x = [\n 'a',\n 'b']", ("x", "=", "[", "'a'", ",", "'b'", "]")),
+        ('"""a""".strip()\ny = 1\n"""b"""', ('"""a"""', ".", "strip", "(", ")", "y", "=", "1")),
     ],
 )
 def test_strings_and_numbers_are_one_token(source, found):

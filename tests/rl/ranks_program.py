@@ -104,7 +104,9 @@ def main(folder: Path, model: Path, rows: Path, first: int, last: int, *changes:
     if "sharded" in changes:
         rl.grpo.EvolveTrainer = ShardedTrainer
     method = Method.LORA if "lora" in changes else Method.FULL
-    settings = replace(SETTINGS, save_steps=1, keep=9, learning_rate=1e-3, micro_tokens=64, method=method)
+    settings = replace(
+        SETTINGS, save_steps=1, keep=9, learning_rate=1e-3, micro_tokens=64, method=method, entropy_bonus=0.1
+    )
     policy = Policy(model=model, name="tiny", folder=folder / "learner")
     place = launched()
     engine = StreamingEngine(model, max_tokens=settings.max_tokens)

@@ -169,6 +169,22 @@ def test_the_bonus_raises_the_entropy(learn):
     assert figures[-1]["entropy"] > statistics.fmean(update["entropy"] for update in figures[:2]) + 0.1
 
 
+def test_the_bonus_does_not_depend_on_how_much_goes_through_at_once(learn):
+    """One row, two or four at once, of a group that tells nothing and one that lost a row: the same update."""
+
+    def uneven(_, made):
+        return replace(made, reward=1.0) if made.id <= 4 else one_lost(_, made)
+
+    norms = []
+    for micro_tokens in (1, 100, 200):
+        figures, _, _ = learn(
+            steps_until(1), alter=uneven, entropy_bonus=0.5, micro_tokens=micro_tokens, folder=f"learner-{micro_tokens}"
+        )
+        norms.append(figures[0]["gradient_norm"])
+
+    assert norms[1:] == pytest.approx([norms[0]] * 2, rel=1e-4)
+
+
 def test_an_update_without_tokens_leaves_model_and_bonus_alone(learn):
     """From step 2 on all groups are dropped: that is no entropy of 0, and no momentum of step 1 moves a weight."""
     figures, folder, _ = learn(
@@ -181,13 +197,30 @@ def test_an_update_without_tokens_leaves_model_and_bonus_alone(learn):
 
 
 def test_the_weight_of_the_bonus_goes_on_after_a_resume(learn):
-    """Two updates, then one more from the checkpoint: 0.11 and not 0 again."""
+    """Two updates, then one more from the checkpoint: 0.11 and not 0 again; nor more than a lower cap allows."""
     changes = {"entropy_target": 2.0, "entropy_bonus": 0.1}
     learn(steps_until(2), **changes)
     figures, _, _ = learn(steps_until(3, begin=3), **changes)
+    capped, _, _ = learn(steps_until(4, begin=4), **changes, entropy_cap=0.02)
 
     assert figures[0]["entropy_weight"] == pytest.approx(0.11)
     assert math.isfinite(figures[0]["entropy"])
+    assert capped[0]["entropy_weight"] == pytest.approx(0.02)
+
+
+def test_the_weight_of_the_bonus_grows_to_its_cap_and_a_target_out_of_reach_is_said(learn):
+    """Taught to some 0.6 nats: a target of 2 cannot be kept, only run after, by 0.005 an update up to the cap."""
+    told = []
+    figures, _, _ = learn(
+        steps_until(4), told=told, alter=equal, drop_constant=False, entropy_target=2.0, entropy_cap=0.008
+    )
+    quiet = []
+    learn(steps_until(1), told=quiet, folder="other", entropy_target=0.1, entropy_cap=0.008)
+    (warning,) = [line for line in told if "learner.entropy_target" in line]
+
+    assert [update["entropy_weight"] for update in figures] == pytest.approx([0, 0.005, 0.008, 0.008])
+    assert warning.startswith("learner.entropy_target=2 is above the entropy of the first update, 0.")
+    assert not [line for line in quiet if "learner.entropy_target" in line]
 
 
 def test_a_paused_update_moves_no_weight_and_is_said(learn):

@@ -142,13 +142,14 @@ def test_a_step_that_tells_nothing_moves_no_weight(bench):
         groups = NumberSearch.step(search, number)
         return [tuple(replace(made, reward=1.0) for made in group) for group in groups] if number > 1 else groups
 
-    learner, search, _ = bench(learning_rate=1e-2, save_steps=1, keep=9)
+    learner, search, told = bench(learning_rate=1e-2, save_steps=1, keep=9)
     learner.run(lambda number: equal(search, number), steps_until(3))
     (one, _), (two, _), (three, _) = checkpoints(learner._policy.folder)
 
     assert search.store.updates[0].values["constant_groups"] < 1
     assert search.store.updates[1].values["constant_groups"] == 1
     assert moved(weights_of(one), weights_of(two)) == moved(weights_of(two), weights_of(three)) == 0
+    assert ["nothing is learned from step" in line for line in told] == [False, True, True]
 
 
 def test_the_budget_ends_training_and_the_last_update_is_saved(bench):
@@ -200,6 +201,40 @@ def test_training_goes_on_where_it_stopped(bench):
     assert all("learned from step" in line for line in told)
 
 
+def test_a_resume_may_change_the_rate_and_the_decay(bench):
+    """What the optimizer of the checkpoint knows of its own options would win: 1e-3 in the place of next to nothing."""
+    first, search, _ = bench(learning_rate=1e-3, weight_decay=0.1, keep=9)
+    first.run(search.step, steps_until(1))
+    second, later, _ = bench(learning_rate=1e-12, weight_decay=0.2, keep=9)
+    second.run(later.step, steps_until(3, begin=2))
+    (one, _), (three, _) = checkpoints(first._policy.folder)
+
+    assert all(update.values["gradient_norm"] > 0 for update in later.store.updates)
+    assert moved(weights_of(one), weights_of(three)) < 1e-9
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_a_resume_makes_the_weights_of_a_run_that_was_not_stopped(method, bench):
+    """Four updates at a stretch and two and two: completions that depend on weights and step alone are the same."""
+    from rl.settings import Method
+
+    def seeded(search):
+        search.before = search.engine._generator.manual_seed
+        return search.step
+
+    changes = {"method": Method(method), "learning_rate": 1e-3, "entropy_target": 2.0, "entropy_bonus": 0.01}
+    whole, search, _ = bench(folder="whole", **changes)
+    whole.run(seeded(search), steps_until(4))
+    for first, last in ((1, 2), (3, 4)):
+        part, again, _ = bench(folder="parts", **changes)
+        again.store.steps.extend(search.store.steps[1:first])
+        part.run(seeded(again), steps_until(last, begin=first))
+    (one, _), (other, _) = (checkpoints(learner._policy.folder)[-1] for learner in (whole, part))
+
+    assert one.name == other.name == "checkpoint-4"
+    assert moved(weights_of(one), weights_of(other)) < 1e-6
+
+
 def test_a_database_that_is_ahead_is_said_and_goes_on(bench):
     """After a kill between two checkpoints the search is at step 3 and the weights at step 2."""
     first, search, _ = bench()
@@ -237,6 +272,74 @@ def test_an_interrupt_between_updates_saves_what_was_learned(bench):
         learner.run(search.step, steps_until(9))
 
     assert [(path.name, mark.step) for path, mark in checkpoints(learner._policy.folder)] == [("checkpoint-2", 2)]
+
+
+def test_an_interrupt_writes_no_checkpoint_a_second_time(bench):
+    """Ctrl-C in step 3, when the checkpoint of update 2 is complete: a second one could leave half of it."""
+    written = []
+
+    def interrupt(number):
+        if number == 3:
+            written.extend((learner._policy.folder / "checkpoint-2").iterdir())
+            written[:] = [(path, path.stat().st_ino, path.stat().st_mtime_ns) for path in written]
+            raise KeyboardInterrupt
+
+    learner, search, _ = bench(save_steps=1)
+    search.before = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        learner.run(search.step, steps_until(9))
+
+    assert written
+    assert [(path, path.stat().st_ino, path.stat().st_mtime_ns) for path, _, _ in written] == written
+
+
+@pytest.mark.parametrize(("at", "left"), [(1, []), (2, [("checkpoint-1", 1)])])
+def test_a_step_that_was_made_and_not_learned_from_is_not_in_the_checkpoint(at, left, bench):
+    """Ctrl-C when a step is made and its update is not: a resume must say that what it tells is lost."""
+    from tests.rl.hf_engine import HfEngine
+
+    class InterruptedEngine(HfEngine):
+        naps = 0
+
+        def sleep(self):
+            """Be interrupted when the step is made."""
+            self.naps += 1
+            if self.naps == at:
+                raise KeyboardInterrupt
+
+    learner, search, _ = bench(engine_class=InterruptedEngine)
+    with pytest.raises(KeyboardInterrupt):
+        learner.run(search.step, steps_until(9))
+
+    assert len(search.seen) == at
+    assert [(path.name, mark.step) for path, mark in checkpoints(learner._policy.folder)] == left
+
+
+@pytest.mark.parametrize(("share", "file"), [(0.5, "model.safetensors"), (1.5, "optimizer.pt")])
+def test_a_full_disk_is_said_and_leaves_the_last_checkpoint(share, file, bench, tiny_model):
+    """No file may outgrow half of the weights, or the weights by half, which the moments do: one line says it."""
+    import resource
+
+    from rl.errors import CheckpointError
+
+    learner, search, _ = bench(save_steps=1)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    limit = int(share * (tiny_model / "model.safetensors").stat().st_size)
+
+    def fill(number):
+        if number == 2:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+
+    search.before = fill
+    try:
+        with pytest.raises(CheckpointError, match=r"cannot be written to .*: free some space there, for 3 ") as why:
+            learner.run(search.step, steps_until(9))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    assert "\n" not in str(why.value)
+    assert (learner._policy.folder / "checkpoint-1" / file).stat().st_size > limit
+    assert [path.name for path, _ in checkpoints(learner._policy.folder)] == ["checkpoint-1"]
 
 
 def test_a_checkpoint_of_another_model_is_refused(bench, tiny_model, tmp_path):

@@ -3,14 +3,15 @@
 import contextlib
 import threading
 from multiprocessing import Pipe
+from pathlib import Path
 
 import pytest
 
-from evolve.errors import ConfigError, EngineError
+from evolve.errors import ConfigError, EngineError, LearnerError
 from evolve.launch import Place, check_launch
 from evolve.types import Message, Request
 from rl.checkpoint import Mark, check_sharding, write_mark
-from rl.errors import RankError
+from rl.errors import CheckpointError, PolicyMismatchError, RankError, TrainingMemoryError, UnsupportedAttentionError
 from rl.ranks import Advance, Crew, Decode, End, Failed, RankedEngine, decode, part, spread
 from rl.rollout import Rollouts
 from tests.rl.toy import SETTINGS, ListStore, SilentEngine, completion, group_of, report
@@ -130,6 +131,30 @@ def test_an_engine_that_fails_elsewhere_ends_the_step():
 
         assert crew.fault is not None
         assert str(crew.fault).startswith("rank 1 of 2: vLLM failed: no memory")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        TrainingMemoryError("20 GiB"),
+        CheckpointError(Path("run"), 2, "no space"),
+        PolicyMismatchError(1.0, 0.1),
+        UnsupportedAttentionError("sinks"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_stopped_a_rank_arrives_in_its_own_words(error):
+    """Made again from the finished words it would say them twice, or break the thread that listens."""
+    mine, theirs = Pipe()
+    crew = Crew([mine])
+    theirs.send(Failed(error=error))
+    _, arrived = crew.arrived.get(timeout=10)
+    crew.end()
+    theirs.close()
+
+    assert isinstance(arrived.error, LearnerError)
+    assert str(arrived.error) == str(error)
+    assert str(crew.fault) == f"rank 1 of 2: {error}; all ranks end, and the database and the last checkpoint are kept"
 
 
 def test_a_rank_that_dies_ends_the_step():

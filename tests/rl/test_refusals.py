@@ -67,6 +67,7 @@ def test_a_run_that_cannot_be_learned_from_is_refused(words, line, large_model, 
         *("learner.advantage=best", "learner.loss=ppo", "learner.method=qlora", "learner.lora_rank=7"),
         *("learner.save_steps=0", "learner.keep=0", "learner.micro_tokens=0", "learner.learning_rate=0"),
         *("learner.importance_cap=0", "learner.logprob_bound=-1", "learner.refills=-1", "learner.entropy_bonus=-1"),
+        *("learner.entropy_cap=0", "learner.learning_rate=nan", "learner.kl=inf"),
         *("learner.entropy_target=0", "learner.kl=-1", "learner.novelty=-1", "learner.min_distinct=1.1"),
         *("reward.near_edit=1.1", "reward.near_score=-0.1"),
     ],
@@ -75,6 +76,13 @@ def test_a_value_out_of_range_is_refused_by_name(word):
     """The message begins with the option."""
     with pytest.raises(ConfigError, match=word.partition("=")[0].replace(".", r"\.")):
         parse_options([*WORDS, word])
+
+
+def test_a_bonus_that_begins_above_its_cap_is_refused():
+    """The cap would undo it after one update; a bonus without a target has no cap."""
+    with pytest.raises(ConfigError, match=r"learner\.entropy_bonus=0\.1 is above learner\.entropy_cap=0\.03"):
+        parse_options([*WORDS, "learner.entropy_bonus=0.1", "learner.entropy_target=0.2"])
+    parse_options([*WORDS, "learner.entropy_bonus=0.1"])
 
 
 def test_the_frozen_learner_takes_no_options():

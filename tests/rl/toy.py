@@ -42,6 +42,7 @@ SETTINGS = GrpoSettings(
     importance_cap=2.0,
     entropy_bonus=0.0,
     entropy_target=None,
+    entropy_cap=1.0,
     kl=0.0,
     novelty=0.0,
     min_distinct=0.0,
