@@ -3,13 +3,39 @@
 Comments, blank lines and layout never reach the tree. Docstrings and other bare constants, and the names of things
 that nothing reads, are taken out of it here, so that a reply cannot pass off a cosmetic change as a new program
 (ThetaEvolve compares text with comments removed, arXiv:2511.23473, section 3.3: one blank line defeats it).
+
+The other way round, two programs that may differ in what they do must never share an identity, or the better one would
+be dropped as known: a program that may read its own names, docstrings or lines keeps all of them. Not seen is only what
+a program reads out of its own comments.
 """
 
 import ast
 import hashlib
+from collections.abc import Iterator, Sequence
 
-#: Stands for every name that is bound but never read.
-_UNREAD = "_"
+#: Stands for every name that is bound but never read. No identifier, so that it is nobody's name.
+_UNREAD = "?"
+#: Built-in functions that reach names by text.
+_BY_TEXT = frozenset({"compile", "dir", "eval", "exec", "globals", "locals", "vars"})
+#: Whoever names one of these, as a name, an attribute, a module or a text, may look at the program itself.
+_MIRRORS = frozenset(
+    {
+        *("__builtins__", "__code__", "__dict__", "__doc__", "__globals__", "_getframe", "currentframe", "f_globals"),
+        *("f_lineno", "f_locals", "tb_lineno", "builtins", "inspect", "linecache"),
+    }
+)
+#: Larger whole numbers have more digits than Python writes (4300); they are shown in base 16 then.
+_LARGEST_BITS = 14_000
+
+
+class _HugeNumbers(ast.NodeTransformer):
+    """Makes whole numbers short enough to be shown."""
+
+    def visit_Constant(self, node: ast.Constant) -> ast.AST:
+        if isinstance(node.value, int) and node.value.bit_length() > _LARGEST_BITS:
+            # No literal in a text is of this kind, so that none looks like it.
+            return ast.Constant(value=hex(node.value), kind="int")
+        return node
 
 
 class _Normaliser(ast.NodeTransformer):
@@ -38,7 +64,11 @@ class _Normaliser(ast.NodeTransformer):
 
 
 def _names_read(tree: ast.AST) -> frozenset[str]:
-    """Return every name that is read, deleted, declared global or used as an attribute anywhere in the module."""
+    """Return every name that is read, deleted, declared global or used as an attribute anywhere in the module.
+
+    A name in the body of a class counts too, since base classes, dataclasses and enumerations read it, and so does one
+    that is spelled out as a text, which `getattr` may be given.
+    """
     names: set[str] = set()
     for node in ast.walk(tree):
         match node:
@@ -51,7 +81,36 @@ def _names_read(tree: ast.AST) -> frozenset[str]:
             # `x += 1` reads x although its context says store
             case ast.AugAssign(target=ast.Name(id=name)):
                 names.add(name)
+            case ast.Constant(value=str(text)) if text.isidentifier():
+                names.add(text)
+            case ast.ClassDef(body=body):
+                names.update(_names_bound(body))
     return frozenset(names)
+
+
+def _names_bound(body: Sequence[ast.stmt]) -> Iterator[str]:
+    """Yield the names that the statements of a class bind."""
+    for statement in body:
+        if isinstance(statement, ast.FunctionDef):
+            yield statement.name
+        elif not isinstance(statement, ast.AsyncFunctionDef | ast.ClassDef):
+            for node in ast.walk(statement):
+                if isinstance(node, ast.Name):
+                    yield node.id
+                elif isinstance(node, ast.FunctionDef):
+                    yield node.name
+
+
+def _is_mirror(node: ast.AST) -> bool:
+    """Whether a node may let a program look at its own names, docstrings or lines."""
+    match node:
+        case ast.Name(id=name) if name in _BY_TEXT:
+            return True
+        case ast.Name(id=name) | ast.Attribute(attr=name) | ast.alias(name=name) | ast.ImportFrom(module=str(name)):
+            return name in _MIRRORS
+        case ast.Constant(value=str(text)):
+            return text in _MIRRORS
+    return False
 
 
 def identity(tree: ast.Module, *, entry_point: str) -> str:
@@ -75,5 +134,10 @@ def identity(tree: ast.Module, *, entry_point: str) -> str:
     >>> same == identity(ast.parse("def f(n):\n  spare = 2\n  return n"), entry_point="f")
     False
     """
-    normalised = _Normaliser(_names_read(tree) | {entry_point}).visit(tree)
-    return hashlib.sha256(ast.dump(normalised).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    tree = _HugeNumbers().visit(tree)
+    mirrors = any(map(_is_mirror, ast.walk(tree)))
+    if not mirrors:
+        # A task's own evaluator may call other functions of the module, too.
+        functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+        tree = _Normaliser(_names_read(tree) | functions | {entry_point}).visit(tree)
+    return hashlib.sha256(ast.dump(tree, include_attributes=mirrors).encode("utf-8", "surrogatepass")).hexdigest()[:32]

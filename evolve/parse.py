@@ -18,7 +18,10 @@ BLOCK_END = "# EVOLVE-BLOCK-END"
 _THINKING = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL)
 _THINKING_END = re.compile(r"</think(?:ing)?>")
 _THINKING_OPEN = re.compile(r"<think(?:ing)?>.*\Z", re.DOTALL)
-_FENCE = re.compile(r"^[ \t]*```[ \t]*([\w+-]*)[^\n]*\n(.*?)(?:^[ \t]*```[ \t]*$|\Z)", re.DOTALL | re.MULTILINE)
+# Nothing of the opening line is given back: a reply that ends within it would be searched as often as it is long.
+_FENCE = re.compile(r"^[ \t]*+```[ \t]*+([\w+-]*+)[^\n]*+\n(.*?)(?:^[ \t]*```[ \t]*$|\Z)", re.DOTALL | re.MULTILINE)
+#: A child may be so many times longer than is allowed before its last edit makes it short enough.
+_LONGEST = 2
 _SEARCH = re.compile(r"^\s*<{5,9}\s*SEARCH\s*$")
 _DIVIDER = re.compile(r"^\s*={5,9}\s*$")
 _REPLACE = re.compile(r"^\s*>{5,9}\s*REPLACE\s*$")
@@ -52,7 +55,9 @@ def strip_thinking(reply: str) -> str:
     >>> strip_thinking("<think>first draft</think>answer"), strip_thinking("draft</think> answer")
     ('answer', 'answer')
     """
-    reply = _THINKING.sub("", reply)
+    # Only up to the last end is there a part that ends; beyond it each beginning would be searched to the reply's end.
+    closed = max((end.end() for end in _THINKING_END.finditer(reply)), default=0)
+    reply = _THINKING.sub("", reply[:closed]) + reply[closed:]
     # Chat templates may open the thinking part in the prompt, so that the reply only closes it.
     if end := list(_THINKING_END.finditer(reply)):
         reply = reply[end[-1].end() :]
@@ -72,6 +77,11 @@ def split_block(source: str) -> tuple[str, str, str]:
     return "".join(lines[: starts[0] + 1]), "".join(lines[starts[0] + 1 : ends[0]]), "".join(lines[ends[0] :])
 
 
+def _without_markers(text: str) -> str:
+    """Return code without the lines that bound a block: one more of them, and all of the program would be the block."""
+    return "".join(line for line in text.splitlines(keepends=True) if line.strip() not in (BLOCK_START, BLOCK_END))
+
+
 def parse_reply(reply: str, *, parent: str, entry_point: str, source_chars: int) -> Child | ReplyFailure:
     """Return the child that the reply makes of its parent.
 
@@ -87,7 +97,7 @@ def parse_reply(reply: str, *, parent: str, entry_point: str, source_chars: int)
     edits = _edits(answer)
     if isinstance(edits, ReplyFailure):
         return edits
-    child = _apply(edits, parent) if edits else _rewrite(answer, parent, entry_point)
+    child = _apply(edits, parent, _LONGEST * source_chars) if edits else _rewrite(answer, parent, entry_point)
     return child if isinstance(child, ReplyFailure) else check_source(child, entry_point, source_chars)
 
 
@@ -128,7 +138,7 @@ def _rewrite(answer: str, parent: str, entry_point: str) -> str | ReplyFailure:
     new_before, block, new_after = split_block(code)
     if new_before and (new_before.split() != before.split() or new_after.split() != after.split()):
         return ReplyFailure(outcome=Outcome.OUTSIDE_BLOCK, reason="the rewrite changes code outside the evolve block")
-    return f"{before}{block.rstrip()}\n{after}"
+    return f"{before}{_without_markers(block).rstrip()}\n{after}"
 
 
 def _code_block(answer: str, entry_point: str) -> str | None:
@@ -164,10 +174,16 @@ def _edits(answer: str) -> Sequence[_Edit] | ReplyFailure:
     return edits
 
 
-def _apply(edits: Sequence[_Edit], parent: str) -> str | ReplyFailure:
-    """Return the parent after all edits; one that does not fit fails them all, for half a change is nobody's idea."""
+def _apply(edits: Sequence[_Edit], parent: str, most: int) -> str | ReplyFailure:
+    """Return the parent after all edits; one that does not fit fails them all, for half a change is nobody's idea.
+
+    What is longer than `most` characters on the way is given up: thousands of edits may each be searched for in it.
+    """
     source = parent
     for number, edit in enumerate(edits, start=1):
+        if len(source) > most:
+            reason = f"{len(source)} characters after {number - 1} edits"
+            return ReplyFailure(outcome=Outcome.TOO_LONG, reason=reason)
         before, block, after = split_block(source)
         lines = block.splitlines()
         places = _places(lines, edit.search)
@@ -181,7 +197,7 @@ def _apply(edits: Sequence[_Edit], parent: str) -> str | ReplyFailure:
             return ReplyFailure(outcome=Outcome.NO_MATCH, reason=reason)
         (start, shift) = places[0]
         lines[start : start + len(edit.search)] = [f"{shift}{line}" if line.strip() else "" for line in edit.replace]
-        source = before + "".join(f"{line}\n" for line in lines) + after
+        source = before + _without_markers("".join(f"{line}\n" for line in lines)) + after
     return source
 
 

@@ -7,6 +7,7 @@ like, and constructions that a short formula gives.
 
 import ast
 import json
+import math
 import re
 from collections.abc import Iterator
 from fractions import Fraction
@@ -81,7 +82,9 @@ def _literals(tree: ast.AST) -> Iterator[Fraction | str]:
         if isinstance(node, ast.Constant):
             yield from _leaves(node.value)
             if isinstance(node.value, str):
-                yield from (abs(Fraction(float(number))) for number in _NUMBER.findall(node.value))
+                # What is too large for a float is no number of a construction, but perhaps a string of digits.
+                numbers = map(float, _NUMBER.findall(node.value))
+                yield from (abs(Fraction(number)) for number in numbers if math.isfinite(number))
 
 
 def _leaves(value: object) -> Iterator[Fraction | str]:

@@ -13,6 +13,9 @@ from numpy.lib.format import open_memmap
 #: Larger files are refused, in bytes: a list of 10^6 floats has 20 MB of text.
 LARGEST = 256 << 20
 
+#: A construction needs few of these; what is nested deeper is refused before anything walks it.
+DEEPEST = 64
+
 #: Keys under which constructions are published alone or beside figures such as "score"; the first that fits is taken.
 WRAPPERS = (
     *("construction", "solution", "circles", "points", "heights", "step_heights", "values", "f_values", "h_values"),
@@ -42,9 +45,16 @@ def read_file(file: Path) -> object:
     if file.suffix == ".txt" and not text.lstrip().startswith(("[", "{")):
         return _read_text(text)
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+    level = [value]
+    for _ in range(DEEPEST):
+        nodes = (node.values() if isinstance(node, dict) else node for node in level if isinstance(node, dict | list))
+        level = [child for node in nodes for child in node]
+    if level:
+        raise ValueError(f"it is nested too deeply, more than {DEEPEST} levels")
+    return value
 
 
 def _read_npy(file: Path) -> object:

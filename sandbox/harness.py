@@ -51,7 +51,8 @@ def reseed(seed: int) -> None:
     generators differ from each other and are the same in each run. `random.Random()` and `random.SystemRandom()`, which
     read the kernel's entropy in C, stay random.
     """
-    random.seed(seed)  # noqa: TID251  (the program's generator, not one of ours)
+    # `random` forgets the sign of its seed.
+    random.seed(seed % (1 << 64))  # noqa: TID251  (the program's generator, not one of ours)
     numpy: Any = sys.modules.get("numpy")
     if numpy is not None:
         numpy.random.seed(seed % (1 << 32))

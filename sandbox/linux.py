@@ -145,13 +145,16 @@ def mount(source: str | None, target: str, kind: str | None = None, flags: int =
     check(result, f"mount {kind or source} on {target}")
 
 
-def make_read_only(target: str, *, recursive: bool) -> None:
-    """Make the mount at `target` read-only, without devices and set-user-id programs.
+def make_read_only(target: str, *, recursive: bool, devices: bool = False) -> None:
+    """Make the mount at `target` read-only, without set-user-id programs, and without devices unless they are wanted.
+
+    A device can be written to all the same; its times, mode and owner cannot be changed.
 
     Raises:
         OSError: The kernel is older than 5.12, or an outer jail forbids it.
     """
-    attributes = (ctypes.c_uint64 * 4)(MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, 0, 0, 0)
+    wanted = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | (0 if devices else MOUNT_ATTR_NODEV)
+    attributes = (ctypes.c_uint64 * 4)(wanted, 0, 0, 0)
     raw = ctypes.create_string_buffer(bytes(attributes), 32)
     path = ctypes.c_char_p(os.fsencode(target))
     flags = AT_RECURSIVE if recursive else 0

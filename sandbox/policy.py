@@ -31,7 +31,7 @@ FILES: Final = _names(
 )
 MEMORY: Final = _names(
     """
-    brk mmap munmap mremap mprotect madvise msync mlock mlock2 munlock mbind get_mempolicy membarrier
+    brk munmap mremap mprotect madvise msync mlock mlock2 munlock mbind get_mempolicy membarrier
     """
 )
 PROCESSES: Final = _names(
@@ -62,10 +62,10 @@ WAITING: Final = _names(
     eventfd2 pipe pipe2
     """
 )
-#: On sockets that `socketpair` made; `socket` has a rule of its own.
+#: On sockets that `socketpair` made; `socket` and `setsockopt` have rules of their own.
 SOCKETS: Final = _names(
     """
-    bind listen accept accept4 connect getsockname getpeername getsockopt setsockopt sendto recvfrom sendmsg recvmsg
+    bind listen accept accept4 connect getsockname getpeername getsockopt sendto recvfrom sendmsg recvmsg
     sendmmsg recvmmsg shutdown
     """
 )
@@ -133,6 +133,14 @@ _PRCTLS: Final = (
     linux.PR_SET_VMA,
 )
 _SOCKET_TYPE_MASK: Final = 0xF
+#: Above all no larger buffers: what lies in a socket is in no process's count (asm-generic/socket.h, old and new).
+_SOCKET_OPTIONS: Final = (socket.SO_REUSEADDR, socket.SO_KEEPALIVE, socket.SO_PASSCRED, 20, 21, 66, 67)
+#: Bits of mmap's flags: shared, private, of no file; huge pages from the machine's store, which no count knows either
+#: (asm-generic/mman-common.h, asm-generic/hugetlb_encode.h).
+_MAP_MASK: Final = 0x4_0023
+#: All but shared memory of no file: its pages outlive their mapping, or leave it (MADV_DONTNEED), and then are in no
+#: process's count, so that without a control group nothing would bound them. Files of shared memory are in the quota.
+_MAPS: Final = (0x01, 0x02, 0x03, 0x22)
 #: O_TMPFILE has one more bit, which is that of O_DIRECTORY; it needs O_WRONLY or O_RDWR to work.
 _OPEN_TO_CHANGE: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
@@ -192,12 +200,14 @@ class Policy:
             clone.append(Rule(argument=0, values=(linux.CLONE_THREAD,), error=errno.EPERM, mask=linux.CLONE_THREAD))
         rules = {
             "clone": tuple(clone),
+            "mmap": (Rule(argument=3, values=_MAPS, error=errno.EPERM, mask=_MAP_MASK),),
             "ioctl": (Rule(argument=1, values=_IOCTLS, error=errno.ENOTTY),),
             "fcntl": (Rule(argument=1, values=_FCNTLS, error=errno.EPERM),),
             "prctl": (Rule(argument=0, values=_PRCTLS, error=errno.EPERM),),
             # Of another process one may neither see nor set limits.
             "prlimit64": (Rule(argument=0, values=(0,), error=errno.EPERM),),
             "socket": (Rule(argument=0, values=families, error=errno.EACCES),),
+            "setsockopt": (Rule(argument=2, values=_SOCKET_OPTIONS, error=errno.EPERM),),
             # Not datagrams: their sockets may name another receiver with each message.
             "socketpair": (
                 Rule(argument=0, values=(socket.AF_UNIX,), error=errno.EACCES),

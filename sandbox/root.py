@@ -1,4 +1,4 @@
-"""The file system of tier full: a read-only root with interpreter and libraries, five devices, and scratch space."""
+"""The file system of tier full: a read-only root with interpreter and libraries, four devices, and scratch space."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from sandbox import linux
 
 SCRATCH: Final = "/box"
 SHARED_MEMORY: Final = "/dev/shm"
-DEVICES: Final = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+#: Not /dev/zero: mapped, it gives shared memory that no process need hold (see `policy.py`).
+DEVICES: Final = ("/dev/null", "/dev/full", "/dev/random", "/dev/urandom")
 #: Folders of the system itself; the dynamic linker and, where the interpreter lives there, the standard library.
 SYSTEM: Final = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/nix/store")
 LINKER_FILES: Final = ("/etc/ld.so.cache", "/etc/localtime")
@@ -42,6 +43,8 @@ def build(roots: Iterable[str], *, uids: Iterable[int], pivot_root_number: int) 
     for device in DEVICES:
         _touch(site + device)
         linux.mount(device, site + device, None, linux.MS_BIND)
+        # Or programs could speak to those after them by the times of these files, which all may write to.
+        linux.make_read_only(site + device, recursive=False, devices=True)
     for folder in (SCRATCH, SHARED_MEMORY, "/proc", "/etc"):
         os.makedirs(site + folder, exist_ok=True)
     users = "".join(f"sandbox{uid}:x:{uid}:{uid}::{SCRATCH}:/bin/false\n" for uid in uids)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
+import secrets
 import tempfile
 
 
@@ -20,14 +20,27 @@ def create(parent: str) -> str:
 def remove(folder: str) -> None:
     """Remove `folder` whatever a program left in it, following no symlink; what resists is left.
 
-    The program is dead, so nothing changes meanwhile. Folders without permissions are opened first; depth is bounded
-    neither by recursion nor by the length of a path, since `os.fwalk` goes by descriptors.
+    The program is dead, so nothing changes meanwhile. Each folder gets permissions first, and what folders it holds are
+    moved to the top, so that depth is bounded neither by recursion, nor by descriptors, nor by the length of a path.
     """
-    with contextlib.suppress(OSError):
-        os.chmod(folder, 0o700)
-        for _, folders, _, descriptor in os.fwalk(folder, follow_symlinks=False):
-            for name in folders:
+    pending = [folder]
+    while pending:
+        path = pending.pop()
+        with contextlib.suppress(OSError):
+            os.chmod(path, 0o700)
+            with os.scandir(path) as listing:
+                entries = list(listing)
+            for entry in entries:
                 with contextlib.suppress(OSError):
-                    if not os.path.islink(f"/proc/self/fd/{descriptor}/{name}"):
-                        os.chmod(name, 0o700, dir_fd=descriptor)
-    shutil.rmtree(folder, ignore_errors=True)
+                    if not entry.is_dir(follow_symlinks=False):
+                        os.unlink(entry.path)
+                        continue
+                    # A folder can be moved only by who may write to it.
+                    os.chmod(entry.path, 0o700)
+                    top = os.path.join(folder, secrets.token_hex(16))
+                    os.rename(entry.path, top)
+                    pending.append(top)
+            if path != folder:
+                os.rmdir(path)
+    with contextlib.suppress(OSError):
+        os.rmdir(folder)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import select
-import shutil
 import socket
 import subprocess
 import sys
@@ -14,7 +13,7 @@ import tempfile
 from dataclasses import dataclass
 from typing import Final
 
-from sandbox import wire
+from sandbox import scratch, wire
 from sandbox.errors import SandboxFailure
 from sandbox.slots import SLOTS
 from sandbox.types import Tier
@@ -157,7 +156,7 @@ class ZygoteProcess:
             self._process.wait()
         self._log.close()
         if self.scratch:
-            shutil.rmtree(self.scratch, ignore_errors=True)
+            scratch.remove(self.scratch)
 
     def _await_ready(self) -> wire.Ready:
         poll = select.poll()

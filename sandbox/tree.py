@@ -136,15 +136,17 @@ def tasks_of_user(uid: int) -> int:
 def _read(path: str) -> str:
     """Return the text of a file of /proc, or nothing if its process has ended."""
     try:
-        with open(path) as file:
+        # A process chooses the bytes of its name; in this encoding any are text.
+        with open(path, encoding="latin-1") as file:
             return file.read()
     except OSError:
         return ""
 
 
 def _number(text: str, key: str) -> int:
-    begin = text.find(key)
-    return int(text[begin + len(key) :].split(None, 1)[0]) if begin >= 0 else 0
+    # At the start of a line: the first line is the process's name, which may look like any key, but holds no newline.
+    begin = text.find(f"\n{key}")
+    return int(text[begin + 1 + len(key) :].split(None, 1)[0]) if begin >= 0 else 0
 
 
 def _kib(text: str, key: str) -> int:

@@ -4,6 +4,7 @@ The evaluator ran in the child's own process, as it does in OpenEvolve, so that 
 """
 
 import math
+import sys
 from fractions import Fraction
 
 from evolve.types import Verdict
@@ -30,8 +31,18 @@ def said(artifacts: dict[str, object]) -> str:
     >>> said({"stderr": "overlap", "hint": "shrink"})
     'stderr: overlap\\nhint: shrink'
     """
-    text = "\n".join(f"{name}: {value}" for name, value in artifacts.items())
+    text = _printable("\n".join(f"{name}: {value}" for name, value in artifacts.items()))
     return text if len(text) <= LONGEST else text[:LONGEST] + " ..."
+
+
+def _printable(text: str) -> str:
+    """Return a text of the child's without what could move a terminal's cursor or turn its line around."""
+    return "".join(character for character in text if character.isprintable() or character in "\n\t")
+
+
+def _is_usable(value: object) -> bool:
+    """Whether a value is a text or a number that is a finite float; NaN fails every comparison."""
+    return type(value) is str or (type(value) in (int, float) and abs(value) <= sys.float_info.max)  # type: ignore[arg-type]
 
 
 def verify(construction: object) -> Verdict:
@@ -47,18 +58,17 @@ def verify(construction: object) -> Verdict:
         case _:
             return Verdict(valid=False, reason='expected {"metrics": {...}, "artifacts": {...}}')
     values = [*metrics.values(), *artifacts.values()]
-    if not all(type(value) in (int, str) or (type(value) is float and math.isfinite(value)) for value in values):
+    if not all(map(_is_usable, values)):
         return Verdict(valid=False, reason="metrics and artifacts must be finite numbers or texts")
     remarks, error = said(artifacts), metrics.get("error")
     if isinstance(error, str) and error:
-        return Verdict(
-            valid=False, reason="\n".join(filter(None, [f"the evaluator reports: {error[:LONGEST]}", remarks]))
-        )
+        told = f"the evaluator reports: {_printable(error[:LONGEST])}"
+        return Verdict(valid=False, reason="\n".join(filter(None, [told, remarks])))
     if metrics.get("timeout"):
         return Verdict(valid=False, reason="\n".join(filter(None, ["the evaluator reports a time-out", remarks])))
     score = fitness(metrics)
     if score is None or not math.isfinite(score):
-        named = ", ".join(sorted(map(str, metrics))) or "nothing"
+        named = _printable(", ".join(sorted(map(str, metrics)))[:LONGEST]) or "nothing"
         return Verdict(valid=False, reason=f"the evaluator gave no combined_score that is a number (it gave {named})")
     exact = decimal_digits(Fraction(score))
     return Verdict(valid=True, score=score, exact=exact, reason=remarks or None, construction=construction)

@@ -254,7 +254,8 @@ CASES = (
             "import mmap\n"
             "def solve(targets):\n"
             "    if 'fork' not in targets['nr']: os.kill(os.getpid(), signal.SIGSYS)\n"
-            "    page = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)\n"
+            "    rights = mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC\n"
+            "    page = mmap.mmap(-1, 4096, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=rights)\n"
             # mov eax, 20 (getpid); int 0x80; ret
             "    page.write(bytes([0xB8, 20, 0, 0, 0, 0xCD, 0x80, 0xC3]))\n"
             "    return ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(page)))()\n"

@@ -59,14 +59,34 @@ CASES = (
         limits={"memory_mib": 200},
     ),
     Case(
-        row=3,
-        name="memory in shared mappings",
+        row=2,
+        name="memory under a name like a count",
         source=(
-            "import mmap\nhoard = []\nwhile True:\n"
-            "    hoard.append(mmap.mmap(-1, 8 << 20))\n    hoard[-1].write(b'x' * (8 << 20))\n"
+            "libc.prctl(15, b'RssAnon:0', 0, 0, 0)\n"
+            "for _ in range(6):\n    if os.fork() == 0: break\nhoard = bytearray(60 << 20)\ntime.sleep(9)\n"
         ),
         endings=MEMORY,
         limits={"memory_mib": 200},
+    ),
+    Case(
+        row=10,
+        name="names that no warden can read",
+        source=(
+            "for name in (b'Threads: x', b'\\xff\\xfe'):\n"
+            "    libc.prctl(15, name, 0, 0, 0)\n    time.sleep(0.2)\n"
+            "def solve(targets): return 1\n"
+        ),
+        check=lambda answers: answers == (1,),
+    ),
+    # Pages that were let go of would be in nobody's count.
+    tries(
+        3,
+        "memory in shared mappings",
+        """
+        "of no file": lambda: mmap.mmap(-1, 8 << 20),
+        "of zeros": lambda: mmap.mmap(os.open("/dev/zero", os.O_RDONLY), 8 << 20, prot=mmap.PROT_READ),
+        """,
+        before="import mmap",
     ),
     tries(3, "memory in files of no name", '"memfd": lambda: os.memfd_create("x")'),
     Case(
@@ -83,6 +103,28 @@ CASES = (
             "            total += 1 << 16\n"
             "            fcntl.fcntl(pair[1], 1031, 1 << 20)\n"
             "            total += (1 << 20) - (1 << 16)\n"
+            "    except OSError: pass\n"
+            "    return total\n"
+        ),
+        check=lambda answers: answers[0] <= 130 << 20,
+    ),
+    Case(
+        row=3,
+        name="memory in sockets",
+        source=(
+            "def solve(targets):\n"
+            "    total, ends = 0, []\n"
+            "    try:\n"
+            "        while True:\n"
+            "            ends += (pair := socket.socketpair())\n"
+            "            for end in pair:\n"
+            "                end.setblocking(False)\n"
+            "                for option in (socket.SO_SNDBUF, 32):\n"
+            "                    try: end.setsockopt(socket.SOL_SOCKET, option, 1 << 28)\n"
+            "                    except OSError: pass\n"
+            "                try:\n"
+            "                    while True: total += end.send(bytes(1 << 16))\n"
+            "                except BlockingIOError: pass\n"
             "    except OSError: pass\n"
             "    return total\n"
         ),
@@ -221,18 +263,23 @@ CASES = (
         ),
         check=lambda answers: answers == ([],),
     ),
+    tries(
+        20,
+        "leave times for the next",
+        '**{name: (lambda name=name: os.utime(f"/dev/{name}")) for name in ("null", "full", "random", "urandom")},',
+    ),
     Case(
         row=21,
         name="a scratch folder that resists",
         source=(
             "def solve(targets):\n"
-            "    for depth in range(300):\n"
+            "    for depth in range(3000):\n"
             "        os.mkdir('d' * 50)\n        os.chdir('d' * 50)\n"
             "    open('file', 'w').close()\n"
             "    os.mkdir('closed', 0)\n"
             "    return depth\n"
         ),
-        check=lambda answers: answers == (299,),
+        check=lambda answers: answers == (2999,),
     ),
     Case(row=22, name="abort", source="os.abort()\n", endings=frozenset({Ending.KILLED})),
     Case(row=22, name="segmentation fault", source="ctypes.string_at(8)\n", endings=frozenset({Ending.KILLED})),

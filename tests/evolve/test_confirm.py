@@ -233,6 +233,7 @@ HEIGHTS = [((37 * k) % 101) / 101 for k in range(60)]
         ("a = [0, 1, 3, 7]", [0, 1, 3, 7], False),
         ("a = " + repr(["+-" * 8 + "+" * k for k in range(12)]), ["+-" * 8 + "+" * k for k in range(12)], True),
         ("x = [0.1, 0.2, 0.3]; y = 1e-9", [[0.5, 0.25, 0.1]] * 26, False),
+        (f"a = '{'01' * 420}'; b = '1e999'", HEIGHTS, False),  # digits of no number
     ],
 )
 def test_a_program_that_spells_out_its_construction_is_recognised(source, construction, recalled):

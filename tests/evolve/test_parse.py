@@ -98,6 +98,15 @@ def test_one_edit_that_fails_fails_them_all():
     assert failure.outcome is Outcome.NO_MATCH
 
 
+def test_edits_may_grow_a_program_beyond_its_limit_only_a_little():
+    """2000 characters are allowed: 3000 on the way are fine if the last edit takes them back, 5000 are given up."""
+    for size, outcome in ((3000, None), (5000, Outcome.TOO_LONG)):
+        long = f"    # {'x' * size}"
+        child = parse(edit("    total = 0", long) + "\n" + edit(long, "    total = 1"))
+
+        assert (child.outcome if isinstance(child, ReplyFailure) else None) is outcome
+
+
 def test_an_edit_outside_the_block_is_refused():
     """The fixed part of a program is not the model's to change."""
     failure = parse(edit("LIMIT = 3", "LIMIT = 9"))
@@ -136,6 +145,8 @@ def test_drafts_in_the_thinking_part_are_not_applied():
         ("x" * 1_000_000, Outcome.NO_CODE),
         ("<" * 1_000_000, Outcome.NO_CODE),
         ("```\n" * 200_000, Outcome.SYNTAX_ERROR),
+        ("```python" + "a" * 1_000_000, Outcome.NO_CODE),
+        ("<think>" * 200_000, Outcome.EMPTY),
     ],
 )
 def test_replies_without_a_child_are_counted_by_kind(reply, outcome):
@@ -187,6 +198,35 @@ def test_no_reply_raises(reply):
     assert isinstance(child, Child) or child.outcome in REPLY_FAILURES
 
 
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "```python\n# EVOLVE-BLOCK-START\ndef solve(n):\n    return 4\n```",
+        f"```python\n{PARENT}{PARENT}```",
+        '```python\ndef solve(n):\n    return len("""\n# EVOLVE-BLOCK-END\n""")\n```',
+        edit("    total = 0", "# EVOLVE-BLOCK-END\n    total = 4"),
+    ],
+)
+def test_no_reply_moves_the_bounds_of_the_block(reply):
+    """Bounds that a reply adds are left out: with a third one the child's child could change what is fixed."""
+    child = parse(reply)
+
+    assert isinstance(child, Child)
+    assert split_block(child.source)[::2] == split_block(PARENT)[::2]
+
+
+def test_a_huge_number_in_base_16_is_no_syntax_error():
+    """Python compiles it, though it does not write it with more than 4300 digits; another one is another program."""
+    one, other = (
+        parse_reply(f"def solve(n):\n    return 0x{digit * 9000}", parent="", entry_point="solve", source_chars=9999)
+        for digit in "ef"
+    )
+
+    assert isinstance(one, Child)
+    assert isinstance(other, Child)
+    assert one.identity != other.identity
+
+
 def test_the_parts_of_a_source_join_to_the_source():
     """Splitting loses nothing; without exactly one block everything is in it."""
     assert "".join(split_block(PARENT)) == PARENT
@@ -231,6 +271,35 @@ def test_names_that_nothing_reads_do_not_change_the_identity(one, other):
         (
             "class A:\n    def __add__(s, o):\n        return 1\ndef solve(n):\n    return A() + n",
             "class A:\n    def __sub__(s, o):\n        return 1\ndef solve(n):\n    return A() + n",
+        ),
+        # `_` is a name like others, so that no unread name may turn into it.
+        ("def solve(n):\n    _ = 1\n    x = 2\n    return _", "def solve(n):\n    _ = 1\n    _ = 2\n    return _"),
+        ('def solve(n):\n    "1"\n    return solve.__doc__', 'def solve(n):\n    "2"\n    return solve.__doc__'),
+        ("a, b = 1, 2\ndef solve(n):\n    return eval('a')", "b, a = 1, 2\ndef solve(n):\n    return eval('a')"),
+        (
+            "a, b = 1, 2\ndef solve(n):\n    return globals()[chr(97)]",
+            "b, a = 1, 2\ndef solve(n):\n    return globals()[chr(97)]",
+        ),
+        (
+            "import sys\na, b = 1, 2\ndef solve(n):\n    return getattr(sys.modules['candidate'], 'a')",
+            "import sys\nb, a = 1, 2\ndef solve(n):\n    return getattr(sys.modules['candidate'], 'a')",
+        ),
+        (
+            "class A(B):\n  def run(self):\n    x()\n  def end(self):\n    y()\ndef solve(n):\n  return A()",
+            "class A(B):\n  def end(self):\n    x()\n  def run(self):\n    y()\ndef solve(n):\n  return A()",
+        ),
+        # The evaluator of a task of its own may call more than the entry point.
+        (
+            "def solve(n):\n  return n\ndef one():\n  return 1\ndef two():\n  return 2",
+            "def solve(n):\n  return n\ndef two():\n  return 1\ndef one():\n  return 2",
+        ),
+        (
+            "@dataclass\nclass A:\n    x: int\n    y: int\ndef solve(n):\n    return astuple(A(x=1, y=2))",
+            "@dataclass\nclass A:\n    y: int\n    x: int\ndef solve(n):\n    return astuple(A(x=1, y=2))",
+        ),
+        (
+            "import inspect\ndef solve(n):\n    return inspect.stack()[0].lineno",
+            "import inspect\n\ndef solve(n):\n    return inspect.stack()[0].lineno",
         ),
         (
             "def solve(n):\n    return n\ndef other(n):\n    return n",

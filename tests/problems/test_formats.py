@@ -76,6 +76,8 @@ def test_texts_are_read_as_their_suffix_and_content_say(name, text, value, tmp_p
     [
         ("a.json", "[1,", "Expecting value"),
         ("a.json", "[" * 100_000, "nested too deeply"),
+        ("a.json", '{"construction":' * 600 + "[]" + "}" * 600, "nested too deeply"),
+        ("a.txt", "[" * 66 + "]" * 66, "nested too deeply"),
         ("a.csv", "", "no numbers"),
         ("a.csv", "1,2\n3,four\n", "four"),
         ("a.txt", "+-x\n", "no numbers"),

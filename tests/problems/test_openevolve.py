@@ -90,6 +90,8 @@ def test_without_a_combined_score_the_mean_counts():
         {"metrics": {"combined_score": float("inf")}, "artifacts": {}},
         {"metrics": {"combined_score": 1.0, "spread": float("nan")}, "artifacts": {}},
         {"metrics": {"combined_score": 1.0, "timeout": 1.0}, "artifacts": {}},
+        {"metrics": {"combined_score": 10**400}, "artifacts": {}},
+        {"metrics": {"a": 10**400}, "artifacts": {}},
         {"metrics": {"combined_score": 1.0}, "artifacts": {"x": [1]}},
         {"metrics": {"combined_score": 1.0}, "artifacts": {}, "score": 2.0},
     ],
@@ -100,6 +102,20 @@ def test_other_answers_are_refused(answer):
 
     assert not verdict.valid
     assert verdict.reason
+
+
+def test_what_a_child_says_cannot_steer_a_terminal():
+    """Control characters and marks that reorder text are left out of artifacts, errors and names."""
+    verify = load_verifier(load_problem("openevolve", TASK)).verify
+    odd = "a\x1b[2J\x00\u202eb\nc"
+
+    valid = verify({"metrics": {"combined_score": 1.0}, "artifacts": {odd: odd}})
+    failed = verify({"metrics": {"error": odd}, "artifacts": {}})
+    nothing = verify({"metrics": {odd: odd}, "artifacts": {}})
+
+    assert valid.reason == "a[2Jb\nc: a[2Jb\nc"
+    assert failed.reason == "the evaluator reports: a[2Jb\nc"
+    assert "(it gave a[2Jb\nc)" in nothing.reason
 
 
 @pytest.mark.parametrize(

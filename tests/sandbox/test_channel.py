@@ -50,6 +50,17 @@ def test_an_answer_over_the_limit_is_refused_by_its_reader(play):
     assert (played.answers, played.fault) == ((), frame.FrameFault.TOO_LARGE)
 
 
+def test_a_seed_below_0_is_another_than_the_one_above(play):
+    """`random.seed` takes -7 for 7; here runs with these seeds draw differently, so that neither has seen the other."""
+    source = "import random\nimport numpy\ndef solve(): return [random.random(), numpy.random.rand()]"
+
+    (above,) = play(source, seed=7).answers
+    (below,) = play(source, seed=-7).answers
+
+    assert above[0] != below[0]
+    assert above[1] != below[1]
+
+
 def test_the_answer_to_a_seed_is_always_the_same(play):
     """Unseeded generators of `random` and numpy draw the same in two runs with one seed, else not."""
     source = (

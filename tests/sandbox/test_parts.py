@@ -122,13 +122,13 @@ def test_a_caller_beyond_the_last_slot_waits() -> None:
 
 
 def test_a_scratch_folder_goes_whatever_is_in_it(tmp_path: Path) -> None:
-    """Depth beyond any path, folders without permissions and links do not save it; what links point to stays."""
+    """Depth beyond any recursion, folders without permissions and links do not save it; what links point to stays."""
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "kept").write_text("kept")
     folder = create(str(tmp_path))
     descriptor = os.open(folder, os.O_RDONLY)
-    for _ in range(200):
+    for _ in range(3000):
         os.mkdir("d" * 60, dir_fd=descriptor)
         below = os.open("d" * 60, os.O_RDONLY, dir_fd=descriptor)
         os.close(descriptor)

@@ -74,6 +74,15 @@ def test_every_number_gets_the_fate_of_its_name(machine: str, chosen: Policy) ->
 @pytest.mark.parametrize(
     ("chosen", "name", "arguments", "expected"),
     [
+        (FULL, "mmap", (0, 4096, 3, 0x22), ALLOW),
+        (FULL, "mmap", (0, 4096, 3, 0x20022), ALLOW),
+        (FULL, "mmap", (0, 4096, 3, 0x01, 5), ALLOW),
+        (FULL, "mmap", (0, 4096, 3, 0x21), ERRNO | errno.EPERM),
+        (FULL, "mmap", (0, 4096, 3, 0x40022), ERRNO | errno.EPERM),
+        (EXPOSED, "mmap", (0, 4096, 3, 0x23), ERRNO | errno.EPERM),
+        (FULL, "setsockopt", (3, 1, 2), ALLOW),
+        (FULL, "setsockopt", (3, 1, 7), ERRNO | errno.EPERM),
+        (FULL, "setsockopt", (3, 1, 32), ERRNO | errno.EPERM),
         (FULL, "clone", (0x11,), ALLOW),
         (FULL, "clone", (0x003D0F00,), ALLOW),
         (FULL, "clone", (0x10000011,), KILL),
