@@ -37,7 +37,8 @@ class Evaluator:
         self._sandbox = sandbox
         self._limits = Limits(wall_s=problem.limits.wall_s, memory_mib=problem.limits.memory_mib)
         # Verifiers start before any GPU library does, and none is shared by two evaluations at once.
-        self._verifiers: queue.LifoQueue[VerifierProcess] = queue.LifoQueue()
+        # None in the end, for whoever still wants one then.
+        self._verifiers: queue.LifoQueue[VerifierProcess | None] = queue.LifoQueue()
         for _ in range(workers):
             self._verifiers.put(VerifierProcess(problem))
         self._workers = workers
@@ -53,7 +54,7 @@ class Evaluator:
         try:
             with self._verifier(afresh=afresh) as verifier:
                 result, judgement = self._run(verifier, source, seed)
-        except (VerifierError, SandboxError) as error:
+        except (VerifierError, SandboxError, OSError) as error:  # OSError: no descriptor is left, or the like
             return Evaluation(outcome=Outcome.LOST, seed=seed, feedback=str(error))
         return self._evaluation(result, judgement, source, seed)
 
@@ -73,6 +74,9 @@ class Evaluator:
     def _verifier(self, *, afresh: bool) -> Iterator[VerifierProcess]:
         """Lend a verifier to one evaluation; one that failed, or must be fresh, is replaced by a new process."""
         verifier = self._verifiers.get()
+        if verifier is None:
+            self._verifiers.put(None)
+            raise VerifierError("the evaluator is closed")
         try:
             if afresh:
                 verifier = self._replaced(verifier)
@@ -85,7 +89,10 @@ class Evaluator:
 
     def _replaced(self, verifier: VerifierProcess) -> VerifierProcess:
         verifier.close()
-        return VerifierProcess(self._problem)
+        try:
+            return VerifierProcess(self._problem)
+        except OSError as error:
+            raise VerifierError(f"this process has no room for a verifier: {error}") from error
 
     def _run(self, verifier: VerifierProcess, source: str, seed: int) -> tuple[Result, Judgement]:
         ours, theirs = socket.socketpair()
@@ -122,9 +129,11 @@ class Evaluator:
         )
 
     def close(self) -> None:
-        """End the verifiers; the sandbox belongs to the caller."""
+        """End the verifiers; the sandbox belongs to the caller. Whoever evaluates later finds that it is lost."""
         for _ in range(self._workers):
-            self._verifiers.get().close()
+            if (verifier := self._verifiers.get()) is not None:
+                verifier.close()
+        self._verifiers.put(None)
 
     def __enter__(self) -> Self:
         return self

@@ -157,12 +157,12 @@ class VerifierProcess:
     """A running verifier, as the evaluating side sees it. One evaluation at a time."""
 
     def __init__(self, problem: Problem) -> None:
-        ours, theirs = socket.socketpair()
         # Its environment holds nothing of ours; a closed `ours` ends it, so that nothing survives a kill.
         bootstrap = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from evolve.verifier import main; main()"
-        arguments = [json.dumps(sys.path), str(theirs.fileno()), problem.name, str(problem.folder)]
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed in close())
-        with theirs:
+        with contextlib.ExitStack() as unless_started:
+            ours, theirs = map(unless_started.enter_context, socket.socketpair())
+            arguments = [json.dumps(sys.path), str(theirs.fileno()), problem.name, str(problem.folder)]
+            self._errors = unless_started.enter_context(tempfile.TemporaryFile())
             self._process = subprocess.Popen(
                 [sys.executable, "-c", bootstrap, *arguments],
                 pass_fds=[theirs.fileno()],
@@ -172,6 +172,8 @@ class VerifierProcess:
                 stderr=self._errors,
                 start_new_session=True,
             )
+            theirs.close()
+            unless_started.pop_all()
         self._control = ours
 
     def begin(self, channel: socket.socket) -> None:
@@ -221,6 +223,8 @@ class VerifierProcess:
         """Return the last line that a verifier wrote before it ended: what an uncaught exception says."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_LAST_WORDS_S)
+        if self._errors.closed:  # it was closed, and none could be started in its place
+            return ""
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="backslashreplace").strip().splitlines()
         return lines[-1][:_LAST_WORDS] if lines else ""

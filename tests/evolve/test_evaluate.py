@@ -1,8 +1,10 @@
 """Programs in the sandbox, judged in the verifier's process."""
 
 import json
+import resource
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from support import TRIVIAL
@@ -87,6 +89,32 @@ def test_a_failure_of_our_own_is_lost_and_blamed_on_nobody():
         sandbox.close()
         for _ in range(2):
             assert running.evaluate(answer("    return 1"), seed=0).outcome is Outcome.LOST
+
+
+def test_who_evaluates_after_the_end_does_not_wait_for_ever():
+    """A thread that comes back for its program's second run finds the evaluator closed: its run is lost."""
+    with open_sandbox(require=Tier.NONE) as sandbox:
+        evaluator = Evaluator(QUICK, sandbox, workers=2)
+        evaluator.close()
+        with ThreadPoolExecutor(3) as pool:
+            runs = list(pool.map(lambda seed: evaluator.evaluate(answer("    return 1"), seed=seed), range(3)))
+
+    assert [(run.outcome, run.feedback) for run in runs] == [(Outcome.LOST, "the evaluator is closed")] * 3
+
+
+def test_without_descriptors_a_run_is_lost_and_the_next_one_works():
+    """Neither an evaluation nor a fresh verifier can begin then; once there is room again, all is as before."""
+    with open_sandbox(require=Tier.NONE) as sandbox, Evaluator(QUICK, sandbox, workers=1) as evaluator:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/proc/self/fd").iterdir())), hard))
+            lost = [evaluator.evaluate(answer("    return 1"), seed=0, afresh=afresh) for afresh in (False, True)]
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        again = evaluator.evaluate(answer("    return 1"), seed=0), evaluator.evaluate(answer("    return 1"), seed=0)
+
+    assert [run.outcome for run in lost] == [Outcome.LOST] * 2
+    assert again[-1].outcome is Outcome.VALID
 
 
 def test_the_seed_reaches_every_generator_of_the_program(evaluator):
