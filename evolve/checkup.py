@@ -1,20 +1,20 @@
 """The command `evolve doctor problem=NAME`: is a problem fit to be searched, before a token is spent?"""
 
-import json
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
 
 from evolve.compose import Workshop, build_budget, check_seed, evaluation_workers, open_workshop, problem_of
 from evolve.config import Config
+from evolve.errors import ProblemError
 from evolve.evaluate import Evaluator
 from evolve.garbage import Garbage, garbage, garbage_rules, longest_list, mutants
+from evolve.report import draw_construction
 from evolve.types import Evaluation, Outcome, Problem, ProblemKind, Verdict
 from evolve.verifier import VerifierError, VerifierProcess
-from problems import load_picture
 
 #: One piece of garbage must be refused within this time, in seconds; reading the longest list takes most of it.
 GARBAGE_S = 20.0
@@ -69,7 +69,14 @@ def findings(workshop: Workshop, runs: tuple[Evaluation, ...]) -> Iterator[Findi
     else:
         yield _same_verdict(evaluator, runs[0])
         yield _refusals(problem, "garbage is refused", [*garbage(), longest_list()])
-        yield _refusals(problem, "mutated seed constructions", list(mutants(runs[0].construction or "null")))
+        pieces = list(mutants(runs[0].construction or "null"))
+        if problem.harness is None:
+            yield _refusals(problem, "mutated seed constructions", pieces)
+        else:  # what the task's own evaluator says is the score, whatever it is
+            believed = [replace(piece, invalid=False) for piece in pieces]
+            yield _refusals(
+                problem, "the task's own evaluator is believed, so its score is no proof; mutants", believed
+            )
     yield _drawing(problem, runs[0])
 
 
@@ -132,13 +139,13 @@ def _refusals(problem: Problem, what: str, pieces: list[Garbage]) -> Finding:
 
 def _drawing(problem: Problem, run: Evaluation) -> Finding:
     """Draw the seed's construction, where the problem draws."""
-    draw = load_picture(problem)
-    if draw is None or problem.kind is ProblemKind.RULE:
+    if not (problem.folder / "picture.py").exists() or problem.kind is ProblemKind.RULE:
         return Finding(what="no picture")
-    with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder) / "seed.png"
-        draw(json.loads(run.construction or "null"), target)
-        drawn = target.is_file() and target.stat().st_size > 0
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            drawn = draw_construction(problem, run.construction or "null", Path(folder) / "seed.png")
+    except ProblemError as error:
+        return Finding(what="the picture", faults=(str(error),))
     return Finding(what="the picture", faults=() if drawn else ("picture.py wrote no file",))
 
 

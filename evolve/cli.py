@@ -4,11 +4,13 @@ Exit codes: 0 done, 1 the run failed or a construction is invalid, 2 bad input, 
 """
 
 import datetime
+import errno
 import os
+import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -35,6 +37,20 @@ from evolve.verify import verify
 from evolve.words import named_words
 
 _CLOCKS = Clocks(monotonic=time.monotonic, wall=time.time)
+
+#: Takes the words after its name, and where to print; returns the exit code.
+Command = Callable[[Sequence[str], Console], int]
+_HELP = frozenset({"--help", "-h"})
+#: What the user can do where a file cannot be written or read, by the system's number of the error.
+_CURES = {
+    errno.ENOSPC: "free some space on the disk",
+    errno.EDQUOT: "free some of your quota",
+    errno.EFBIG: "raise the limit of a file's size",
+    errno.EROFS: "name a place that can be written",
+    errno.EACCES: "let yourself read and write it, or name another place",
+    errno.EPERM: "let yourself read and write it, or name another place",
+    errno.ENOTDIR: "name a place in a folder, not in a file",
+}
 
 USAGE = """usage: evolve COMMAND [key=value ...]
 
@@ -115,19 +131,22 @@ def _go(session: Session, model: Path | None) -> int:
         f"{session.workshop.problem.title}: {config.engine.kind} engine, {policy_name(config)}, sandbox tier "
         f"{session.workshop.sandbox.report.tier}, {session.workshop.workers} evaluations at once, in {path}",
         highlight=False,
+        markup=False,
     )
+    go_on = f"go on with: evolve resume {shlex.quote(f'run={path}')}"
     try:
         with session.engine(model, _break_off) as engine:
             ended = session.go(engine, model)
     except KeyboardInterrupt:
-        console.print(f"stopped; go on with: evolve resume run={path}", highlight=False, soft_wrap=True)
+        console.print(f"stopped; {go_on}", highlight=False, markup=False, soft_wrap=True)
         return 130
     except EvolveError:
-        console.print(f"go on with: evolve resume run={path}", highlight=False, soft_wrap=True)
+        console.print(go_on, highlight=False, markup=False, soft_wrap=True)
         raise
     console.print(
         f"{ended.reason}; best {ended.best!r}; report: {session.folder.report / 'summary.md'}",
         highlight=False,
+        markup=False,
         soft_wrap=True,
     )
     return 0
@@ -135,10 +154,10 @@ def _go(session: Session, model: Path | None) -> int:
 
 def _new_path(problem: str) -> Path:
     now = datetime.datetime.now(tz=datetime.UTC)
-    return Path("runs") / f"{problem}-{now:%Y%m%d-%H%M%S}"
+    return Path("runs") / f"{problem}-{now:%Y%m%d-%H%M%S-%f}"  # to the microsecond: several may be started at once
 
 
-_COMMANDS: dict[str, Callable[[Sequence[str], Console], int]] = {
+_COMMANDS: Mapping[str, Command] = {
     "run": run,
     "resume": resume,
     "show": show,
@@ -166,16 +185,16 @@ def main() -> None:
     sys.exit(call(sys.argv[1:]))
 
 
-def call(arguments: Sequence[str]) -> int:
-    """Run a command and return its exit code."""
+def call(arguments: Sequence[str], commands: Mapping[str, Command] = _COMMANDS) -> int:
+    """Run one of the commands and return its exit code."""
     console = Console(soft_wrap=True)
     errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     name = arguments[0] if arguments else ""
-    if name in ("", "help", "--help", "-h"):
+    if name in ("", "help") or not _HELP.isdisjoint(arguments):
         console.print(USAGE, highlight=False, markup=False)
         return 0 if name else 2
-    if name not in _COMMANDS:
-        errors.print(f"evolve: {name!r} is no command: it must be one of {', '.join(_COMMANDS)}")
+    if name not in commands:
+        errors.print(f"evolve: {name!r} is no command: it must be one of {', '.join(commands)}")
         return 2
     try:
         place = launched()
@@ -185,13 +204,20 @@ def call(arguments: Sequence[str]) -> int:
             return follow_rank_0(place)
         if place.ranks > 1 and name not in ("run", "resume"):
             raise ConfigError(f"accelerate launch is for evolve run and evolve resume: run evolve {name} without it")
-        return _COMMANDS[name](arguments[1:], console)
+        return commands[name](arguments[1:], console)
     except InputError as error:
         errors.print(f"evolve {name}: {error}")
         return 2
     except EvolveError as error:
         errors.print(f"evolve {name}: {error}")
         return 1
+    except OSError as error:
+        cure = _CURES.get(error.errno or 0)
+        if cure is None:
+            raise
+        where = "" if error.filename is None else f"{error.filename}: "
+        errors.print(f"evolve {name}: {where}{error.strerror}; {cure}, then try again")
+        return 1
     except KeyboardInterrupt:
-        errors.print(f"evolve {name}: stopped before anything was run")
+        errors.print(f"evolve {name}: stopped" + (" before anything was run" if name in ("run", "resume") else ""))
         return 130

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from rich.console import Console
 
 from evolve.checkup import checkup
+from evolve.errors import ConfigError
 from evolve.models import KNOWN_MODELS
 from evolve.options import parse_options
 from evolve.words import named_words
@@ -25,7 +26,9 @@ def doctor(words: Sequence[str], console: Console) -> int:
     """
     if any(word.startswith("problem") for word in words):
         return checkup(parse_options(words), console)
-    named_words(words, optional=())
+    named_words(words)
+    if words:
+        raise ConfigError(f"{words[0]} needs problem=NAME beside it: options are for the run that is checked")
     lines = [
         f"machine: {platform.system()} {platform.release()} on {platform.machine()}, "
         f"{len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}",

@@ -364,7 +364,8 @@ class Evolution:
         """End the worker threads.
 
         Args:
-            abandon: Whether running evaluations are given up, to be made again by a resume; else they are waited for.
+            abandon: Whether running evaluations are given up; else they are waited for. A resume makes those of the
+                unfinished step again, and does without the stragglers of finished ones.
         """
         if abandon:
             self._abandoned.set()

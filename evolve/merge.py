@@ -26,6 +26,8 @@ from evolve.words import named_words
 
 #: How many programs are taken where the user names no number.
 _PROGRAMS = 16
+#: Every database can hold such a number.
+_MOST = 2**31
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +62,7 @@ def merge(words: Sequence[str], console: Console) -> int:
                 raise RunFolderError(f"the run in {path} has not begun: go on with `evolve resume run={path}` first")
             selection = build_selection(config, problem)
             restore(selection, store)
-            merged = take_in(store, selection, source, direction=problem.direction, count=int(count))
+            merged = take_in(store, selection, source, direction=problem.direction, count=min(int(count), _MOST))
     console.print(_words(merged, path), highlight=False, markup=False)
     return 0
 

@@ -1,9 +1,10 @@
 """From the words of a command line to a checked `Config`. The only module that knows Hydra."""
 
 import difflib
+import math
 import re
-from collections.abc import Sequence
-from dataclasses import fields, is_dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -83,17 +84,42 @@ def parse_options(words: Sequence[str]) -> Config:
     for word in words:
         if "=" not in word or word.startswith(("-", "+", "~", "hydra")):
             raise ConfigError(f"{word!r} is no option: options look like budget.steps=10")
+    _refuse_kinds(words)
     _check_variants(words)
     _register()
     try:
         with initialize_config_module(config_module="configs", version_base="1.3"):
             overrides = [_quoted(_absolute(word)) for word in _name_external(words)]
             node = compose(config_name="run", overrides=overrides)
-        return _to_config(node)
+        return _checked(_to_config(node))
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_one_line(error, words)) from error
     finally:
         GlobalHydra.instance().clear()
+
+
+def _refuse_kinds(words: Sequence[str]) -> None:
+    """Refuse to name a variant by its `kind`, which would leave it with the options of another."""
+    for word in words:
+        group, _, rest = word.partition(".")
+        if group in _VARIANTS and rest.startswith("kind="):
+            raise ConfigError(f"{word} is no option: say {group}={rest.removeprefix('kind=')}, in a new run")
+
+
+def _checked(config: Config) -> Config:
+    """Return the configuration if its numbers are numbers: NaN passes every test that looks for what is too small."""
+    for name, value in _leaves(asdict(config)):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"{name}={value} is no finite number: give one, or leave the option out")
+    return config
+
+
+def _leaves(tree: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def _check_variants(words: Sequence[str]) -> None:
@@ -133,28 +159,50 @@ def load_config(text: str, words: Sequence[str] = ()) -> Config:
     Raises:
         ConfigError: The text is no configuration of this version, or a word names no option of it.
     """
+    _refuse_kinds(words)
+    merged = _stored(text)
     try:
-        stored = OmegaConf.create(text)
-        if not isinstance(stored, DictConfig):
-            raise ConfigError("the run's configuration is no mapping; the run's folder is damaged")
-        node = _schema(Config)
-        for group, variants in _VARIANTS.items():
-            kind = stored[group]["kind"]
-            if kind not in variants:
-                raise ConfigError(f"the run uses {group}={kind}, which this version does not know")
-            with flag_override(node, "struct", False):
-                node[group] = _schema(variants[kind])
-        merged = OmegaConf.merge(node, stored)
         for word in words:
             key, _, value = word.partition("=")
             group, _, name = key.rpartition(".")
             options = OmegaConf.select(merged, group) if group else merged
             if not isinstance(options, DictConfig) or name not in options:
                 raise ConfigError(_unknown_option(key))
+            if isinstance(OmegaConf.select(merged, key), DictConfig):
+                raise ConfigError(f"{word} cannot change when a run is resumed: start a new run instead")
             OmegaConf.update(merged, key, yaml.safe_load(value))
-        return _to_config(merged)
+        config = _to_config(merged)
     except OmegaConfBaseException as error:
         raise ConfigError(_one_line(error, words)) from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{word} is no value of an option: {' '.join(str(error).split())}") from error
+    return _checked(config) if words else config
+
+
+def _stored(text: str) -> DictConfig:
+    """Return the configuration that a run's folder holds, its variants filled in.
+
+    Raises:
+        ConfigError: It is damaged, or of another version.
+    """
+    cure = "the run was made by another version, or its run.yaml is damaged: use that version, or start a new run"
+    try:
+        if not isinstance(yaml.safe_load(text), dict):
+            raise ConfigError(f"the stored configuration is no mapping; {cure}")
+        stored = OmegaConf.create(text)
+        node = _schema(Config)
+        for group, variants in _VARIANTS.items():
+            kind = OmegaConf.select(stored, f"{group}.kind")
+            if kind not in variants:
+                raise ConfigError(f"the stored configuration has no {group} that this version knows; {cure}")
+            with flag_override(node, "struct", False):
+                node[group] = _schema(variants[kind])
+        merged = OmegaConf.merge(node, stored)
+    except (OmegaConfBaseException, yaml.YAMLError) as error:
+        raise ConfigError(f"the stored configuration cannot be read ({_first_line(error)}); {cure}") from error
+    if not isinstance(merged, DictConfig):
+        raise TypeError("a mapping merged into a mapping is one")
+    return merged
 
 
 def typed(content: object, config_class: type[_Typed]) -> _Typed:
@@ -168,7 +216,7 @@ def typed(content: object, config_class: type[_Typed]) -> _Typed:
     try:
         found = OmegaConf.to_object(OmegaConf.merge(_schema(config_class), content))
     except OmegaConfBaseException as error:
-        raise ConfigError(str(error).splitlines()[0].strip()) from error
+        raise ConfigError(_first_line(error)) from error
     if not isinstance(found, config_class):
         raise TypeError(f"{config_class.__name__} is no configuration class")
     return found
@@ -233,12 +281,26 @@ def _one_line(error: Exception, words: Sequence[str]) -> str:
     unknown = re.search(r"Could not override '([\w.]+)'", str(error))
     if unknown:
         return _unknown_option(unknown[1])
-    line = str(causes[-1]).splitlines()[0].strip()
+    line = _first_line(causes[-1])
     culprit = next((word for word in words if word.partition("=")[0] in str(error)), None)
     return f"{culprit}: {line}" if culprit else line
 
 
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), "").strip() or type(error).__name__
+
+
 def _unknown_option(name: str) -> str:
-    close = difflib.get_close_matches(name, option_names(), n=1, cutoff=0.6)
+    variants = {
+        option: f"{group}={variant}"
+        for group, variants in _VARIANTS.items()
+        for variant, config_class in variants.items()
+        for option in option_names(config_class, f"{group}.")
+        if not option.endswith(".kind")
+    }
+    if name in variants:
+        return f"{name} is no option of this run: it belongs to {variants[name]}"
+    known = [option for option in option_names() if not option.endswith(".kind")]
+    close = difflib.get_close_matches(name, [*known, *variants], n=1, cutoff=0.6)
     hint = f"did you mean {close[0]}?" if close else "evolve/config lists all options"
     return f"{name} is no option of this run: {hint}"

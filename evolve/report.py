@@ -9,11 +9,15 @@ from pathlib import Path
 import matplotlib
 from matplotlib.figure import Figure
 
+from evolve.errors import ProblemError
 from evolve.standing import Standing
 from evolve.types import Attempt, Evaluation, Origin, Outcome, Problem, ProblemKind, StepReport
 from problems import load_picture
 
 matplotlib.use("Agg")
+
+#: What a fault in a problem's own code raises; a disk that is full is none.
+_FAULTS = (ArithmeticError, AssertionError, AttributeError, LookupError, NameError, RuntimeError, TypeError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,11 +75,33 @@ def write_report(result: RunResult, folder: Path) -> None:
         (folder / "quarantine").mkdir(exist_ok=True)
         text = standing.construction(result.problem.direction).construction or "null"
         (folder / "quarantine" / f"{standing.attempt.id}.json").write_text(text + "\n", encoding="utf-8")
-    draw = load_picture(result.problem)
-    if draw is not None and result.problem.kind is ProblemKind.CONSTRUCTION:
-        draw(json.loads(evaluation.construction), folder / "best.png")
     draw_curve(result, folder / "curve.png")
-    (folder / "summary.md").write_text(summary(result, drawn=draw is not None), encoding="utf-8")
+    # Before the picture, which may fail, and after it: then it is known whether there is one.
+    (folder / "summary.md").write_text(summary(result, drawn=False), encoding="utf-8")
+    if draw_construction(result.problem, evaluation.construction, folder / "best.png"):
+        (folder / "summary.md").write_text(summary(result, drawn=True), encoding="utf-8")
+
+
+def draw_construction(problem: Problem, construction: str, target: Path) -> bool:
+    """Draw a construction, given as JSON text; return whether the problem draws it.
+
+    Raises:
+        ProblemError: The problem's picture.py cannot be used, or fails.
+    """
+    if problem.kind is ProblemKind.RULE:
+        return False
+    try:
+        draw = load_picture(problem)
+        if draw is None:
+            return False
+        draw(json.loads(construction), target)
+    except ValueError:  # it says that this construction cannot be drawn
+        return False
+    except _FAULTS as error:
+        raise ProblemError(
+            f"{problem.folder / 'picture.py'} failed ({type(error).__name__}: {' '.join(str(error).split())}): mend it"
+        ) from error
+    return target.is_file()
 
 
 def draw_curve(result: RunResult, target: Path) -> None:

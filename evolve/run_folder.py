@@ -61,10 +61,10 @@ def read_run(path: Path) -> tuple[str, int]:
     """
     try:
         config = (path / "run.yaml").read_text(encoding="utf-8")
-        run_id = json.loads((path / "run.json").read_text(encoding="utf-8"))["run_id"]
-    except (OSError, ValueError, KeyError) as error:
+        run_id = int(json.loads((path / "run.json").read_text(encoding="utf-8"))["run_id"])
+    except (OSError, ValueError, LookupError, TypeError) as error:
         raise RunFolderError(f"{path} holds no run: name the folder that `evolve run` printed") from error
-    return config, int(run_id)
+    return config, run_id
 
 
 @contextlib.contextmanager

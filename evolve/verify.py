@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from evolve.compose import open_workshop
+from evolve.config.checks import one_of
 from evolve.errors import InputError, ProblemError
 from evolve.types import Outcome, Problem, ProblemKind, Record, Verdict
 from evolve.verifier import Judgement, JudgementKind, VerifierError, VerifierProcess
@@ -15,6 +16,7 @@ from evolve.words import named_words, output_format
 from problems import load_problem, load_reader
 from problems.formats import plain, read_file
 from problems.judging import gain_over
+from sandbox import Tier
 
 #: Exact verification takes milliseconds; one that takes this long has failed, in seconds.
 _VERIFY_S = 600.0
@@ -27,6 +29,7 @@ def verify(words: Sequence[str], console: Console) -> int:
     """
     named, _ = named_words(words, required=("problem", "file"), optional=("format", "problem.path", "sandbox.require"))
     as_json = output_format(named) == "json"
+    one_of("sandbox.require", named.get("sandbox.require", "lite"), Tier)
     path = named.get("problem.path")
     problem = load_problem(named["problem"], None if path is None else Path(path).expanduser().resolve())
     file = Path(named["file"]).expanduser()

@@ -48,6 +48,10 @@ __all__ = [
 ]
 
 
+#: Every database, and every generator, takes such a number.
+_LARGEST_SEED = 2**53
+
+
 @dataclass(frozen=True)
 class ProblemConfig:
     """Which problem.
@@ -70,6 +74,11 @@ class ProblemConfig:
         at_least("problem.memory_mib", self.memory_mib, 64)
         if self.wall_s is not None and not self.wall_s > 0:
             raise ConfigError(f"problem.wall_s={self.wall_s} is no time: it must be above 0, in seconds")
+        for package in self.packages:
+            if not package.isidentifier():
+                raise ConfigError(
+                    f"problem.packages={package} is no package: name it as programs import it, like sklearn"
+                )
 
 
 @dataclass(frozen=True)
@@ -129,6 +138,10 @@ class RunSettings:
 
     dir: str | None = None
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if abs(self.seed) > _LARGEST_SEED:
+            raise ConfigError(f"run.seed={self.seed} is too large: it must be at most {_LARGEST_SEED}, up or down")
 
 
 @dataclass(frozen=True)

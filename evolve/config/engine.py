@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from evolve.config.checks import at_least, one_of
+from evolve.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,11 @@ class VllmConfig(EngineConfig):
 
     def __post_init__(self) -> None:
         one_of("engine.dtype", self.dtype, ("bfloat16", "float32"))
+        for name in ("max_model_len", "max_num_seqs", "kv_cache_gib"):
+            at_least(f"engine.{name}", getattr(self, name), 1)
+        share = self.gpu_memory_utilization
+        if not 0 < share <= 1:
+            raise ConfigError(f"engine.gpu_memory_utilization={share} is no share: it must be above 0 and at most 1")
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,9 @@ class ServerConfig(EngineConfig):
 
     def __post_init__(self) -> None:
         at_least("engine.in_flight", self.in_flight, 1)
+        at_least("engine.retries", self.retries, 0)
+        if not self.timeout_s > 0:
+            raise ConfigError(f"engine.timeout_s={self.timeout_s} is no time: it must be above 0, in seconds")
 
 
 @dataclass(frozen=True)
@@ -74,6 +83,9 @@ class ScriptedConfig(EngineConfig):
     kind: str = "scripted"
     file: str = "???"
     latency_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        at_least("engine.latency_s", self.latency_s, 0)
 
 
 @dataclass(frozen=True)
@@ -93,3 +105,5 @@ class SamplingConfig:
     def __post_init__(self) -> None:
         at_least("sampling.temperature", self.temperature, 0)
         at_least("sampling.max_tokens", self.max_tokens, 1)
+        if not 0 < self.top_p <= 1:
+            raise ConfigError(f"sampling.top_p={self.top_p} is no share: it must be above 0 and at most 1")

@@ -1,7 +1,6 @@
 """Pictures of constructions as PNG, drawn when they are asked for and kept for a while."""
 
 import io
-import json
 import tempfile
 import threading
 from collections import OrderedDict
@@ -10,8 +9,8 @@ from pathlib import Path
 from PIL import Image
 
 from evolve.dashboard.catalog import OpenRun
+from evolve.report import draw_construction
 from evolve.types import Evaluation, Problem, ProblemKind
-from problems import load_picture
 
 #: The widest side of a small picture, in pixels.
 SMALL = 200
@@ -69,14 +68,9 @@ def draw_png(problem: Problem, evaluation: Evaluation, *, size: int) -> bytes | 
     """
     if not can_draw(problem) or evaluation.construction is None:
         return None
-    draw = load_picture(problem)
-    if draw is None:
-        return None
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "picture.png"
-        try:
-            draw(json.loads(evaluation.construction), file)
-        except ValueError:  # the picture.py says that this construction cannot be drawn
+        if not draw_construction(problem, evaluation.construction, file):
             return None
         with Image.open(file) as image:
             image.thumbnail((size, size))

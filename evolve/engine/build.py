@@ -90,3 +90,5 @@ def _read_key(path: Path) -> str:
         return path.expanduser().read_text(encoding="utf-8").strip()
     except OSError as error:
         raise ConfigError(f"cannot read engine.key_file={path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"engine.key_file={path} is no text: it must hold the API key alone") from error

@@ -3,6 +3,9 @@
 One request for each sample, not one for each group (`n`), because a group would arrive only when its slowest sample has
 ended; servers that cache prefixes compute the shared prompt once all the same. Sampling is not seeded: servers that
 batch do not repeat a seeded completion anyhow, and vLLM samples slower with a seed for each request.
+
+OpenAI's reasoning models refuse `max_tokens`, which most other servers know alone, and ask for `max_completion_tokens`;
+some refuse `top_p`, even 1. What one request was told so, the later ones keep to.
 """
 
 import asyncio
@@ -11,7 +14,7 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
 
@@ -106,9 +109,13 @@ class ServerEngine:
     ) -> None:
         self._settings = settings
         self._endpoint = settings.url.rstrip("/") + "/chat/completions"
-        self._sampling = sampling
         self._jitter = jitter or random.Random()
         self._clock = clock
+        self._options: dict[str, object] = {
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "max_tokens": sampling.max_tokens,
+        }
         self._slots = asyncio.Semaphore(settings.in_flight)
         self._client = httpx.AsyncClient(
             headers={} if settings.api_key is None else {"Authorization": f"Bearer {settings.api_key}"},
@@ -172,9 +179,6 @@ class ServerEngine:
         body: dict[str, object] = {
             "model": self._settings.model,
             "messages": [{"role": message.role, "content": message.content} for message in request.messages],
-            "temperature": self._sampling.temperature,
-            "top_p": self._sampling.top_p,
-            "max_tokens": self._sampling.max_tokens,
         }
         async with self._slots:
             started = self._clock()
@@ -214,14 +218,15 @@ class ServerEngine:
         return answer
 
     async def _answer(self, body: dict[str, object]) -> httpx.Response | _Trouble:
-        """Try once.
+        """Try once, or once more for each option that the server wants otherwise.
 
         Raises:
             EngineError: The server refuses, and will refuse again.
         """
+        options = dict(self._options)
         try:
             async with asyncio.timeout(self._settings.timeout_s):
-                response = await self._client.post(self._endpoint, json=body)
+                response = await self._client.post(self._endpoint, json=body | options)
         except TimeoutError:
             return _Trouble(what=f"gave no answer within engine.timeout_s={self._settings.timeout_s:g}")
         except httpx.RequestError as error:
@@ -229,11 +234,25 @@ class ServerEngine:
         status = response.status_code
         if status == httpx.codes.OK:
             return response
+        if status == httpx.codes.BAD_REQUEST and self._adapt(options, _message(response)):
+            return await self._answer(body)
         what = f"answered {status}: {_message(response)}"
         if status in _TRY_AGAIN or status >= httpx.codes.INTERNAL_SERVER_ERROR:
             return _Trouble(what=what, pause_s=_retry_after_s(response))
         cure = _CURES.get(status, "correct the server's settings, or use another")
         raise EngineError(f"{self._endpoint} {what}; {cure}")
+
+    def _adapt(self, refused: Mapping[str, object], message: str) -> bool:
+        """Return whether the options of all further requests differ from the refused ones, after what the server said.
+
+        Several requests may be told the same at once: the options change with the first of them.
+        """
+        if "max_tokens" in refused and "max_completion_tokens" in message:
+            self._options.pop("max_tokens", None)
+            self._options["max_completion_tokens"] = refused["max_tokens"]
+        elif refused.get("top_p") == 1 and "'top_p' is not supported" in message:
+            self._options.pop("top_p", None)
+        return self._options != refused
 
 
 def _parsed(response: httpx.Response, endpoint: str) -> tuple[str, FinishReason, int | None, int | None]:

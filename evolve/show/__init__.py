@@ -22,6 +22,8 @@ from evolve.words import named_words, output_format
 
 #: How many of the best programs are shown where the user names no number.
 _LIMIT = 10
+#: Every database can hold such a number; no id is larger.
+_MOST = 2**53
 #: Nothing is folded where nobody looks at it, in characters.
 _PIPE_WIDTH = 10_000
 #: The views of a run, beside its lineages.
@@ -51,6 +53,8 @@ def show(words: Sequence[str], console: Console) -> int:
         rows = _runs(folder)
         _print(console, rows, None if as_json else lambda console, rows: text.print_runs(console, rows, str(folder)))
         return 0
+    if "runs" in named:
+        raise InputError("run= and runs= exclude each other: name one run, or a folder of runs")
     view, number, limit = _wanted(named)
     with open_run(Path(named["run"]).expanduser()) as (config, store):
         shown, print_text = _shown(store, problem_of(config).direction, view, number, limit)
@@ -71,6 +75,8 @@ def _wanted(named: Mapping[str, str]) -> tuple[str, int | None, int]:
         raise InputError(f"view={view} is unknown: it must be one of {', '.join(known)}")
     try:
         number = int(named["program"]) if of_program else None
+        if number is not None and abs(number) > _MOST:
+            raise ValueError(f"{number} is larger than any id")
     except ValueError as error:
         raise InputError(
             f"program={named['program']} is no id: ids are numbers, see `evolve show run=... view=best`"
@@ -78,7 +84,7 @@ def _wanted(named: Mapping[str, str]) -> tuple[str, int | None, int]:
     limit = named.get("limit", str(_LIMIT))
     if not limit.isdecimal():
         raise InputError(f"limit={limit} is no number of programs")
-    return view, number, int(limit)
+    return view, number, min(int(limit), _MOST)
 
 
 def _shown(

@@ -23,7 +23,7 @@ class RunView(TypedDict):
 
     `steps` counts the finished ones, `merged` the programs of other runs, `quarantined` the programs that looked like
     the best and were not confirmed. `best_programs` are best first; `best_against_time` holds [seconds, completions
-    stored by then, score] for each time that the best rose.
+    made by then, score] for the end of each step in which the best rose, by the score that counts.
     """
 
     run: int

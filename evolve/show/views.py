@@ -19,6 +19,7 @@ from evolve.show.shapes import (
     StepView,
     TrainingView,
 )
+from evolve.standing import best_curve
 from evolve.types import ArchiveCell, Confirmation, Direction, Evaluation, Outcome, Program
 
 
@@ -38,7 +39,7 @@ def run_view(store: RunStore, direction: Direction, limit: int) -> RunView:
         "outcomes": {str(outcome): count for outcome, count in sorted(store.outcome_counts().items())},
         "quarantined": sum(not confirmation.confirmed for confirmation in store.confirmations()),
         "best_programs": best_view(store, direction, limit),
-        "best_against_time": [list(point) for point in store.best_curve(direction)],
+        "best_against_time": [list(point) for point in best_curve(reports, direction)],
     }
 
 

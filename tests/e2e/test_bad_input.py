@@ -4,9 +4,18 @@ import hashlib
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
+from rich.console import Console
 from support import TRIVIAL, program, trivial
+
+from evolve.cli import call
 
 
 def refused(done, *parts: str) -> None:
@@ -36,12 +45,81 @@ def refused(done, *parts: str) -> None:
         (["verify", "problem=circle_packing", "file=absent.json"], ["absent.json"]),
         (["verify", "problem=nonsense", "file=x.json"], ["circle_packing"]),
         (["verify", "problem=circle_packing", "file=x.json", "format=xml"], ["text or json"]),
-        (["doctor", "loud=yes"], ["loud"]),
+        (["verify", "problem=circle_packing", "file=x.json", "sandbox.require=foo"], ["full"]),
+        (["doctor", "loud=yes"], ["loud", "problem=NAME"]),
     ],
 )
 def test_bad_words_are_refused_in_one_line(words, parts, evolve):
     """Each wrong word is named, with what would be right."""
     refused(evolve(*words), *parts)
+
+
+@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["show", "run=absent", "-h"]])
+def test_help_is_given_wherever_it_is_asked_for(words, capsys):
+    """Exit code 0 and the usage of all commands; nothing else is looked at."""
+    assert call(words) == 0
+    assert capsys.readouterr().out.startswith("usage: evolve COMMAND")
+
+
+def test_a_folder_may_have_any_name(replies, tmp_path, capsys):
+    """Brackets in it are no markup, and what to type next is quoted where a shell needs it."""
+    run = tmp_path / "a run [/b]"
+    words = trivial(replies([program(1)]), run, "budget.steps=1", "rollout.parents=1", "rollout.samples=1")
+    assert call(words) == 0
+    assert f"in {run}" in capsys.readouterr().out
+    (run / "report" / "summary.md").unlink()
+    (run / "report" / "summary.md").mkdir()
+
+    assert call(["resume", f"run={run}"]) == 1
+    assert f"go on with: evolve resume 'run={run}'" in capsys.readouterr().out
+
+
+def test_runs_that_start_at_once_have_folders_of_their_own(replies, tmp_path):
+    """Two in the same second, without run.dir: both are made."""
+    words = [word for word in trivial(replies([program(1)]), tmp_path, "budget.steps=0") if "run.dir" not in word]
+    command = [sys.executable, "-m", "evolve", *words]
+    both = [subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL) for _ in range(2)]
+
+    assert [process.wait(timeout=60) for process in both] == [0, 0]
+    assert len(list((tmp_path / "runs").iterdir())) == 2
+
+
+def test_an_interrupt_while_modules_are_imported_prints_nothing(tmp_path):
+    """Ctrl-C right after the command was typed, seen to come while numpy is there and the command is not."""
+    command = [sys.executable, "-m", "evolve", "show"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while "numpy" not in Path(f"/proc/{process.pid}/maps").read_text(encoding="utf-8"):
+        assert process.poll() is None
+        time.sleep(0.002)
+    process.send_signal(signal.SIGINT)
+
+    assert process.communicate(timeout=60) == ("", "")
+    assert process.returncode == -signal.SIGINT
+
+
+def test_a_file_that_the_system_refuses_gets_one_line(tmp_path, capsys):
+    """Where a command does not know the failure itself, the file and the cure are named, and a bug keeps its traceback.
+
+    Nobody can make a folder in a file; no such name can be there.
+    """
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
+    run = tmp_path / "file" / "run"
+
+    def fail(words: Sequence[str], console: Console) -> int:
+        run.mkdir()
+        return 0
+
+    def bug(words: Sequence[str], console: Console) -> int:
+        (tmp_path / "absent").read_text(encoding="utf-8")
+        return 0
+
+    commands = {"fail": fail, "bug": bug}
+
+    assert call(["fail"], commands) == 1
+    line = capsys.readouterr().err
+    assert line == f"evolve fail: {run}: Not a directory; name a place in a folder, not in a file, then try again\n"
+    with pytest.raises(FileNotFoundError):
+        call(["bug"], commands)
 
 
 def test_a_gguf_file_that_is_none_is_refused(evolve, tmp_path):

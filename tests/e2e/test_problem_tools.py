@@ -82,6 +82,37 @@ def test_a_new_problem_is_fit_and_runs(evolve, replies, tmp_path):
     assert "my_ruler" in (tmp_path / "my_ruler" / "problem.yaml").read_text()
 
 
+def test_a_task_whose_own_evaluator_is_believed_is_fit(evolve):
+    """Changed metrics are as good as others there: the checkup says so, and finds no fault in it."""
+    task = Path(__file__).parents[1] / "problems" / "openevolve_task"
+
+    done = evolve("doctor", "problem=openevolve", f"problem.path={task}", "sandbox.require=none")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "ok    the task's own evaluator is believed" in done.stdout
+
+
+def test_a_picture_that_fails_loses_nothing(evolve, replies, tmp_path):
+    """The checkup calls it a fault; a run names the file in one line, after all else of its report is written."""
+    folder = tmp_path / "mine"
+    shutil.copytree(TRIVIAL, folder)
+    (folder / "picture.py").write_text("def draw(construction, target):\n    raise KeyError('no size')\n")
+    words = [word.replace(str(TRIVIAL), str(folder)) for word in trivial(replies([program(1)]), tmp_path / "run")]
+
+    healthy = evolve("doctor", "problem=trivial", f"problem.path={folder}", "sandbox.require=none")
+    done = evolve(*words, "budget.steps=1", "rollout.parents=1", "rollout.samples=1")
+    report = tmp_path / "run" / "report"
+
+    assert healthy.returncode == 1
+    assert "FAULT the picture\n" in healthy.stdout
+    refused(done, "picture.py failed (KeyError: 'no size'): mend it")
+    assert "**1.0**" in (report / "summary.md").read_text(encoding="utf-8")
+    assert "best.png" not in (report / "summary.md").read_text(encoding="utf-8")
+    assert (report / "curve.png").exists()
+    (folder / "picture.py").write_text("def draw(construction, target):\n    raise ValueError('too large')\n")
+    assert evolve("resume", f"run={tmp_path / 'run'}").returncode == 0
+
+
 def test_new_refuses_what_it_cannot_write(evolve, tmp_path):
     """A name that is no name, none, two, and a folder that exists, which stays as it is."""
     (tmp_path / "mine").mkdir()

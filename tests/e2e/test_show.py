@@ -45,6 +45,11 @@ def test_a_run_is_listed_and_summed_up(climb, capsys):
     assert [point[2] for point in summary["best_against_time"]] == [0.0, 1.0, 2.0, 3.0]
 
 
+def test_a_limit_without_end_shows_all(climb, capsys):
+    """A number that no database holds is as good as any large one."""
+    assert len(shown(capsys, f"run={climb}", "view=best", "limit=99999999999999999999")) == 4
+
+
 def test_a_lineage_leads_from_the_seed_to_the_best(climb, capsys):
     """Without a program it is that of the best; each step has its diff; the text holds the same."""
     best = shown(capsys, f"run={climb}", "view=lineage")
@@ -64,13 +69,19 @@ def test_a_run_that_cannot_be_read_leaves_the_others_in_the_list(climb, tmp_path
     shutil.copytree(climb, tmp_path / "whole")
     shutil.copytree(climb, tmp_path / "broken")
     (tmp_path / "broken" / "evolve.db").unlink()
+    shutil.copytree(climb, tmp_path / "older")
+    (tmp_path / "older" / "run.yaml").write_text("learner: frozen\n", encoding="utf-8")
+    shutil.copytree(climb, tmp_path / "torn")
+    (tmp_path / "torn" / "run.json").write_text("[1]", encoding="utf-8")
 
-    broken, whole = shown(capsys, f"runs={tmp_path}")
+    broken, older, torn, whole = shown(capsys, f"runs={tmp_path}")
     assert call(["show", f"runs={tmp_path}"]) == 0
     out = capsys.readouterr().out
 
     assert (broken["best"], whole["best"]) == (None, 3.0)
     assert "there is no database" in broken["error"]
+    assert "another version" in older["error"]
+    assert "holds no run" in torn["error"]
     assert f"{tmp_path / 'broken'} cannot be read: there is no database" in out
     assert f"│ {tmp_path / 'whole'} " in out
 
@@ -96,6 +107,8 @@ def test_each_view_is_printed_as_text_and_as_json(view, climb, capsys):
         (["run={climb}", "program=first"], "program=first is no id"),
         (["run={climb}", "program=99"], "no attempt 99"),
         (["run={climb}", "program=99", "view=lineage"], "no program 99"),
+        (["run={climb}", "program=99999999999999999999"], "is no id"),
+        (["run={climb}", "runs=elsewhere"], "exclude each other"),
         (["run={climb}", "limit=-1"], "limit=-1 is no number"),
     ],
 )

@@ -7,8 +7,10 @@ import time
 import pytest
 
 from evolve.engine import Sampling
+from evolve.engine.build import build_engine
 from evolve.engine.server import ServerEngine, ServerSettings
 from evolve.errors import ConfigError, EngineError
+from evolve.options import parse_options
 from evolve.types import FinishReason, Message, Request
 
 SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_tokens=64)
@@ -191,6 +193,44 @@ def test_a_lasting_refusal_is_not_tried_again(say, status, body, words):
     assert "\n" not in str(caught.value)
 
 
+def refusal_of(body):
+    """Return how OpenAI refuses a reasoning model's request, or None where it takes it."""
+    cure = {"max_tokens": " Use 'max_completion_tokens' instead.", "top_p": ""}
+    name = next((name for name in cure if name in body), None)
+    if name is None:
+        return None
+    message = f"Unsupported parameter: '{name}' is not supported with this model.{cure[name]}"
+    return {"error": {"message": message, "param": name, "code": "unsupported_parameter"}}
+
+
+def test_a_model_that_wants_other_options_gets_them(say):
+    """Each option is refused once in each request under way, no further try is spent on it, and later ones know."""
+
+    def plan(number):
+        refusal = refusal_of(server.bodies[number])
+        return say.chat("there") if refusal is None else say.Answer(status=400, body=refusal)
+
+    server = say.serve(plan)
+    settings = ServerSettings(url=server.url, model="m", in_flight=2, timeout_s=20.0, retries=0)
+    with contextlib.closing(ServerEngine(settings, Sampling(temperature=1.0, top_p=1.0, max_tokens=64))) as engine:
+        assert [c.text for c in engine.stream([ask(2)])] == ["there"] * 2
+        before = len(server.bodies)
+        assert [c.text for c in engine.stream([ask(1)])] == ["there"]
+
+    assert 4 <= before <= 6
+    assert len(server.bodies) == before + 1
+    options = {name: value for name, value in server.bodies[-1].items() if name not in ("model", "messages")}
+    assert options == {"temperature": 1.0, "max_completion_tokens": 64}
+
+
+def test_a_choice_of_the_user_s_is_not_dropped(say):
+    """A nucleus of 0.9 cannot be had: the run stops, and the line names the option."""
+    server = say.serve(lambda _: say.Answer(status=400, body=refusal_of({"top_p": 0.9})))
+    with open_engine(server.url) as engine, pytest.raises(EngineError, match="'top_p' is not supported"):
+        list(engine.stream([ask()]))
+    assert len(server.bodies) == 1
+
+
 def test_what_came_before_a_refusal_is_good(say):
     """The first answer is yielded although the second request is refused, and the third is abandoned."""
     plans = [
@@ -269,6 +309,16 @@ def test_settings_that_cannot_work_are_refused(changes, words):
     good = {"url": "http://h/v1", "model": "m", "api_key": None, "in_flight": 1, "timeout_s": 1.0, "retries": 0}
     with pytest.raises(ConfigError, match=words):
         ServerSettings(**(good | changes))
+
+
+def test_a_key_file_that_is_no_text_is_refused(tmp_path):
+    """A wrong file is named before any request, and nothing of it is shown."""
+    file = tmp_path / "key"
+    file.write_bytes(bytes(range(128, 256)))
+    words = ["problem=circle_packing", "engine=server", f"engine.key_file={file}"]
+
+    with pytest.raises(ConfigError, match=r"key is no text: it must hold the API key alone$"):
+        build_engine(parse_options(words), None)
 
 
 def test_the_key_does_not_show():

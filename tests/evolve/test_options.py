@@ -38,7 +38,20 @@ def test_a_variant_brings_its_own_options():
         (["problem=circle_packing", "selection=best"], "map_elites, puct, top_k, best_of_n, random"),
         (["problem=circle_packing", "learner=sft"], "frozen"),
         (["problem=circle_packing", "rolout.parents=2"], "did you mean rollout.parents?"),
-        (["problem=circle_packing", "engine.latency_s=1"], "engine.latency_s is no option of this run"),
+        (["problem=circle_packing", "engine.latency_s=1"], "engine.latency_s is no option of this run: it belongs to"),
+        (["problem=circle_packing", "engine.keyfile=k"], "did you mean engine.key_file?"),
+        (["problem=circle_packing", "engine.kind=server"], "say engine=server"),
+        (["problem=circle_packing", "budget.minutes=nan"], "budget.minutes=nan is no finite number"),
+        (["problem=circle_packing", "budget.score=inf"], "budget.score=inf is no finite number"),
+        (["problem=circle_packing", "reward.failed=nan"], "reward.failed=nan is no finite number"),
+        (["problem=circle_packing", "problem.wall_s=inf"], "problem.wall_s=inf is no finite number"),
+        (["problem=circle_packing", "problem.packages=[a.b]"], "as programs import it"),
+        (["problem=circle_packing", "run.seed=99999999999999999999"], "too large"),
+        (["problem=circle_packing", "sampling.top_p=0"], "at most 1"),
+        (["problem=circle_packing", "engine.max_num_seqs=0"], "at least 1"),
+        (["problem=circle_packing", "engine.gpu_memory_utilization=90"], "at most 1"),
+        (["problem=circle_packing", "engine=server", "engine.retries=-1"], "at least 0"),
+        (["problem=circle_packing", "engine=server", "engine.timeout_s=0"], "above 0"),
         (["problem=circle_packing", "engine=scripted"], "engine.file is missing"),
         (["problem=circle_packing", "rollout.parents=two"], "rollout.parents=two"),
         (["problem=circle_packing", "rollout.parents=0"], "at least 1"),
@@ -119,6 +132,46 @@ def test_a_stored_configuration_can_be_changed_but_not_with_unknown_options():
     for word in ("budget.step=9", "budgets.steps=9", "nonsense=1", "budget.steps=many", "budget.steps=-2"):
         with pytest.raises(ConfigError):
             load_config(text, [word])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("learner:\n  kind: frozen\n", "learner: frozen\n", "has no learner that this version knows"),
+        ("  bins: 16\n", "  grid: 16\n", "Key 'grid' not in"),
+        ("problem:\n", "problem: [\n", "cannot be read (while parsing"),
+    ],
+)
+def test_a_configuration_of_another_version_is_told_apart_from_a_wrong_word(old, new, message):
+    """One line says what does not fit and that another version made the run."""
+    text = dump_config(parse_options(SCRIPTED))
+    assert old in text
+
+    for damaged in (text.replace(old, new), "", "3", "[1]", "\x00"):
+        with pytest.raises(ConfigError) as caught:
+            load_config(damaged)
+        assert "another version" in str(caught.value)
+        assert "\n" not in str(caught.value)
+        assert len(damaged) < 4 or message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("budget.steps=[", "is no value of an option"),
+        ("budget.minutes=.nan", "no finite number"),
+        ("engine=server", "cannot change"),
+        ("learner.kind=grpo", "say learner=grpo"),
+        ("engine.url=http://h/v1", "belongs to engine=server"),
+    ],
+)
+def test_a_resume_refuses_what_it_cannot_take(word, message):
+    """One line each."""
+    with pytest.raises(ConfigError) as caught:
+        load_config(dump_config(parse_options(SCRIPTED)), [word])
+
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_configuration_is_frozen():
