@@ -40,6 +40,7 @@ from database import RunStore, open_database
 from database.codec import pack_text
 from evolve.loop import as_member
 from evolve.selection import MapElites, MapElitesSettings, restore
+from evolve.standing import best_curve
 from evolve.types import (
     Attempt,
     Completion,
@@ -246,7 +247,7 @@ def resume(url: str) -> None:
 def list_run(run: RunStore) -> None:
     """Read what `evolve show` shows of a run."""
     run.best_programs(10, Direction.MAX), run.outcome_counts(), run.token_totals(), run.reports()
-    run.evaluated(), run.best_curve(Direction.MAX)
+    run.evaluated(), best_curve(run.reports(), Direction.MAX)
 
 
 def measure(run: RunStore, growth: Growth, url: str) -> dict[str, float]:

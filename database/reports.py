@@ -120,27 +120,6 @@ class RunReports(RunAccess):
             tokens, prompt_tokens = connection.execute(query).one()
         return int(tokens or 0), int(prompt_tokens or 0)
 
-    def best_curve(self, direction: Direction) -> Sequence[tuple[float, int, float]]:
-        """Return each moment at which the best score rose: seconds, completions stored by then, the new best.
-
-        Programs in quarantine are left out, as in `best_programs`.
-        """
-        shown = ProgramRow.identity.not_in(self._quarantined())
-        query = (
-            select(AttemptRow.id, AttemptRow.finished_s, ProgramRow.score)
-            .outerjoin(ProgramRow, (ProgramRow.run_id == AttemptRow.run_id) & (ProgramRow.id == AttemptRow.id) & shown)
-            .where(AttemptRow.run_id == self.record.id)
-            .order_by(AttemptRow.finished_s, AttemptRow.id)
-        )
-        curve: list[tuple[float, int, float]] = []
-        made = 0
-        with self._reading() as connection:
-            for attempt_id, finished_s, score in connection.execute(query):
-                made += attempt_id > SEED_ID
-                if score is not None and (not curve or direction.gain(score, curve[-1][2]) > 0):
-                    curve.append((finished_s, made, score))
-        return curve
-
     def _quarantined(self) -> Select[str]:
         """Return the query for the identities of the programs in quarantine."""
         program = aliased(ProgramRow)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import problems
 from database.repository import Database, open_database
 from database.store import RunStore
 from evolve.archive import Measure
@@ -319,9 +320,16 @@ def open_run(path: Path) -> Iterator[tuple[Config, RunStore]]:
 
 
 def _fingerprint(problem: Problem) -> str:
-    """Return a hash of the files that decide what a program is worth: the problem's texts and its code."""
+    """Return a hash of what decides what a program is worth: the problem's texts and code, and what verifiers share.
+
+    A task that brings its evaluator along has it in its harness, with the files that go into the sandbox.
+    """
+    shared = Path(problems.__file__).parent
     files = sorted(file for pattern in ("*.py", "*.yaml") for file in problem.folder.rglob(pattern))
-    parts = [f"{file.relative_to(problem.folder)} {hashlib.sha256(file.read_bytes()).hexdigest()}" for file in files]
+    texts = [(str(file.relative_to(problem.folder)), file.read_bytes()) for file in files]
+    texts += [(f"problems/{file.name}", file.read_bytes()) for file in sorted(shared.glob("*.py"))]
+    texts += [("harness", (problem.harness or "").encode("utf-8", "surrogatepass"))]
+    parts = [f"{name} {hashlib.sha256(text).hexdigest()}" for name, text in texts]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 

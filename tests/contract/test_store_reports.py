@@ -57,15 +57,3 @@ def test_totals_count_completions_and_not_the_seed_program(run: RunStore) -> Non
     assert run.attempts_made() == 3
     assert run.token_totals() == (21, 60)
     assert run.evaluated() == (1, 1)
-
-
-def test_the_best_curve_has_a_point_where_the_best_score_rose(run: RunStore) -> None:
-    """By the time of ending, not by id; with the attempts so far, those that failed included."""
-    run.insert_attempt(valid(1, 5.0, finished_s=40.0))
-    run.insert_attempt(valid(2, 3.0, finished_s=20.0))
-    run.insert_attempt(attempt(3, finished_s=30.0))
-    run.insert_attempt(valid(4, 3.0, finished_s=35.0))
-    run.insert_attempt(valid(5, 0.5, finished_s=50.0))
-
-    assert run.best_curve(Direction.MAX) == [(0.0, 0, 1.0), (20.0, 1, 3.0), (40.0, 4, 5.0)]
-    assert run.best_curve(Direction.MIN) == [(0.0, 0, 1.0), (50.0, 5, 0.5)]
