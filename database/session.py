@@ -27,8 +27,8 @@ _PAUSE_S = 0.01
 CONNECTIONS = 8
 #: Replies take 1 to 4 kB: in SQLite's pages of 4 kB nearly half of the file would be left empty.
 PAGE_BYTES = 8192
-#: Pages that a connection keeps, in KiB: the inner pages of the indexes of a million programs.
-CACHE_KIB = 32 * 1024
+#: Pages that a connection keeps, in KiB, if it has read so many: most of what steps change among a million programs.
+CACHE_KIB = 128 * 1024
 #: Pages in the log, 32 MiB, at which a commit copies them into the file: one that several steps changed is copied once.
 CHECKPOINT_PAGES = 4096
 #: The advisory lock of a PostgreSQL database that a process holds while it changes the tables: any number of our own.
