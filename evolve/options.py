@@ -108,16 +108,17 @@ def _refuse_kinds(words: Sequence[str]) -> None:
 
 def _checked(config: Config) -> Config:
     """Return the configuration if its numbers are numbers: NaN passes every test that looks for what is too small."""
-    for name, value in _leaves(asdict(config)):
+    for name, value in leaves(asdict(config)):
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"{name}={value} is no finite number: give one, or leave the option out")
     return config
 
 
-def _leaves(tree: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+def leaves(tree: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Yield each option of a tree of mappings with its dotted name."""
     for name, value in tree.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{name}.")
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
 

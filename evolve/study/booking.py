@@ -5,7 +5,7 @@ A run that was cut, by the end of a booking, by Ctrl-C or by `kill -9`, is resum
 name.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from evolve.budget import Tally, spent
 from evolve.compose import build_budget, open_run_database
 from evolve.config import BudgetConfig, Config, SandboxConfig, ScriptedConfig, ServerConfig
 from evolve.errors import ConfigError, EngineError, LearnerError
-from evolve.options import dump_config, load_config
+from evolve.options import dump_config, leaves, load_config
 from evolve.run_folder import RunFolder, existing_run_folder, read_run
 from evolve.session import Ended, Outside, Session, new_session, next_session
 from evolve.study.engines import Engines
@@ -103,7 +103,7 @@ def _go(session: Session, model: Path | None, engines: Engines) -> Ended:
 
 def _refuse_another(cell: Cell, stored: Config) -> None:
     """Refuse a folder whose run was made with other options; the budget and what depends on the machine may differ."""
-    ours, theirs = (dict(_flat(yaml.safe_load(dump_config(_essence(each))))) for each in (cell.config, stored))
+    ours, theirs = (dict(leaves(yaml.safe_load(dump_config(_essence(each))))) for each in (cell.config, stored))
     for name in sorted(ours.keys() | theirs.keys()):
         if ours.get(name) != theirs.get(name):
             raise ConfigError(
@@ -130,11 +130,3 @@ def _essence(config: Config) -> Config:
         database=replace(config.database, url=None),
         run=replace(config.run, dir=None),
     )
-
-
-def _flat(tree: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
