@@ -149,6 +149,7 @@ def _serve(start: Callable[[], Engine], link: Connection) -> None:
     try:
         engine = start()
     except EvolveError as error:
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # it ends by itself, and what it hears then would be a traceback
         link.send(_Idle(error))
         return
     with contextlib.suppress(EOFError, ConnectionError):  # the other process is gone

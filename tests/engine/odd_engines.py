@@ -1,5 +1,6 @@
 """Engines that live in a process of their own and go wrong there."""
 
+import atexit
 import multiprocessing
 import os
 import time
@@ -10,8 +11,23 @@ from evolve.types import Completion, FinishReason, Request
 
 
 def refused():
-    """An engine that cannot be started."""
-    raise ConfigError("engine.max_num_seqs must be positive, got 0")
+    """An engine that cannot be started, in a process whose end takes a while, as that of any with torch does."""
+    atexit.register(time.sleep, 0.5)
+    raise LateError("engine.max_num_seqs must be positive, got 0")
+
+
+class LateError(ConfigError):
+    """Is heard of when the process that raised it is about to end."""
+
+    def __reduce__(self):
+        """Take a while to arrive."""
+        return heard_late, (str(self),)
+
+
+def heard_late(message):
+    """What arrives."""
+    time.sleep(0.2)
+    return ConfigError(message)
 
 
 class OddEngine:

@@ -53,10 +53,12 @@ def test_it_runs_in_another_process_that_ends_with_it():
     assert gone(int(completion.text))
 
 
-def test_what_is_wrong_with_its_options_is_said_here():
-    """The error is the same, of the same kind."""
+def test_what_is_wrong_with_its_options_is_said_here_alone(capfd):
+    """The error is the same, of the same kind, and the other process says nothing while it ends."""
     with pytest.raises(ConfigError, match=r"engine\.max_num_seqs must be positive, got 0"):
         EngineApart(refused)
+
+    assert capfd.readouterr() == ("", "")
 
 
 def test_after_an_error_it_serves_on(engine):

@@ -1,0 +1,201 @@
+"""What makes the model alone faster on a run's prompts: `python -m benchmarks.decoding MODEL RUN OUT [key=value ...]`.
+
+Three steps of RUN are decoded again by a bare `LLM.generate`, as the configuration with the given words starts vLLM
+(`problem=circle_packing engine.max_num_seqs=256`), every completion a request of its own: their prompts for full
+rewrites, as they were sent, and prompts for edits made of the same draws. Compared are
+
+    together     the samples of a prompt one after the other, as the loop sends them
+    sorted       and prompts that begin alike next to each other
+    mixed        first samples of all prompts, then second ones, and so on
+    speculating  together, with n-gram speculation, which guesses that the reply goes on as the prompt did
+
+Printed and written to OUT/figures.json: tokens/s, and which share of the prompts' tokens came from the prefix cache.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from database.store import RunStore
+from evolve import compose
+from evolve.config import Config, VllmConfig
+from evolve.engine.build import vllm_start
+from evolve.engine.vllm import _set_environment
+from evolve.options import parse_options
+from evolve.types import Attempt
+
+#: Steps whose prompts are decoded again.
+STEPS = 3
+#: Tokens that are guessed at once, and how many must have been the same before.
+SPECULATION = {"method": "ngram", "num_speculative_tokens": 4, "prompt_lookup_min": 3, "prompt_lookup_max": 6}
+Chat = list[dict[str, str]]
+
+
+def prompts_of(config: Config, store: RunStore, model: Path, reply_format: str) -> list[list[Chat]]:
+    """Return for each chosen step the prompt of each completion, made anew from its draw."""
+    problem = compose.problem_of(config)
+    asked = replace(config, prompt=replace(config.prompt, format=reply_format))
+    prompter = compose.build_prompter(asked, problem, model)
+
+    def prompt(attempt: Attempt) -> Chat:
+        draw = attempt.draw
+        shown = [store.program(number) for number in draw.inspiration_ids]
+        # One move for a group, as the loop has it.
+        rng = Random((attempt.id - 1) // config.rollout.samples)
+        messages = prompter.messages(store.program(draw.parent_id), shown, None, rng)
+        return [{"role": message.role, "content": message.content} for message in messages]
+
+    steps = [report.step for report in store.reports()[1:-1]]  # a budget may have cut the last one
+    chosen = steps[:: max(1, len(steps) // STEPS)][:STEPS]
+    return [[prompt(attempt) for attempt in store.attempts_of(step)] for step in chosen]
+
+
+def ordered(step: Sequence[Chat], samples: int, order: str) -> list[Chat]:
+    """Return a step's prompts in the order in which they are sent."""
+    if order == "sorted":
+        return sorted(step, key=lambda chat: chat[-1]["content"])
+    if order == "mixed":
+        return [chat for sample in range(samples) for chat in step[sample::samples]]
+    return list(step)
+
+
+def measure(llm: Any, sampling: Any, steps: Sequence[Sequence[Chat]]) -> dict[str, float]:
+    """Return how fast the engine decodes the steps, one after the other, each with an empty cache."""
+    tokens, seconds, before = 0, 0.0, counters(llm)
+    for chats in steps:
+        encoded = [
+            llm.get_tokenizer().apply_chat_template(chat, add_generation_prompt=True, tokenize=True, return_dict=True)
+            for chat in chats
+        ]
+        llm.reset_prefix_cache()
+        started = time.perf_counter()
+        outputs = llm.generate(
+            [{"prompt_token_ids": list(prompt["input_ids"])} for prompt in encoded], sampling, use_tqdm=False
+        )
+        seconds += time.perf_counter() - started
+        tokens += sum(len(output.outputs[0].token_ids) for output in outputs)
+    grown = {name: value - before[name] for name, value in counters(llm).items()}
+    return {
+        "tokens": tokens,
+        "seconds": seconds,
+        "tokens_per_s": tokens / seconds,
+        "from_prefix_cache": grown["hits"] / max(grown["queries"], 1),
+        "guessed": grown["drafts"],
+        "right": grown["accepted"] / max(grown["drafts"], 1),
+    }
+
+
+def counters(llm: Any) -> dict[str, float]:
+    """Return vLLM's own counts so far."""
+    names = {
+        "queries": "vllm:prefix_cache_queries",
+        "hits": "vllm:prefix_cache_hits",
+        "drafts": "vllm:spec_decode_num_draft_tokens",
+        "accepted": "vllm:spec_decode_num_accepted_tokens",
+    }
+    values = {metric.name: metric.value for metric in llm.get_metrics() if hasattr(metric, "value")}
+    return {ours: float(values.get(theirs, 0.0)) for ours, theirs in names.items()}
+
+
+def decode(job: Path) -> None:
+    """Do one job in this process, and write its figures beside it."""
+    _set_environment()
+    from vllm import LLM, SamplingParams
+
+    given = json.loads(job.read_text(encoding="utf-8"))
+    llm = LLM(**given["engine"], disable_log_stats=False)
+    sampling = SamplingParams(**given["sampling"])
+    measure(llm, sampling, [given["formats"]["full"][0][:8]])  # what is compiled at first use
+    rows = {
+        f"{reply_format}, {name}": measure(
+            llm, sampling, [ordered(step, given["samples"], order) for step in given["formats"][reply_format]]
+        )
+        for reply_format, name, order in given["measured"]
+    }
+    job.with_suffix(".out").write_text(json.dumps(rows), encoding="utf-8")
+
+
+def engine_options(config: Config, engine: VllmConfig, model: Path) -> dict[str, Any]:
+    """Return what the project's own engine gives vLLM, for a process without it."""
+    settings = vllm_start(config, engine, model).args[2]
+    options: dict[str, Any] = {
+        "model": str(model),
+        "dtype": settings.dtype,
+        "max_model_len": settings.max_model_len,
+        "max_num_seqs": settings.max_num_seqs,
+        "seed": settings.seed,
+        "enable_prefix_caching": True,
+    }
+    import torch
+
+    if torch.cuda.is_available():
+        graphs = {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY"}
+        return options | {"gpu_memory_utilization": settings.gpu_memory_utilization, "compilation_config": graphs}
+    return options | {"kv_cache_memory_bytes": int(settings.kv_cache_gib * 2**30), "enforce_eager": True}
+
+
+def main() -> None:
+    """Make the prompts, measure each engine in a process of its own, print and write."""
+    if sys.argv[1] == "--job":
+        decode(Path(sys.argv[2]))
+        return
+    model, run, out, words = Path(sys.argv[1]).resolve(), Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4:]
+    out.mkdir(parents=True, exist_ok=True)
+    config = parse_options([f"model={model}", *words])
+    if not isinstance(config.engine, VllmConfig):
+        raise SystemExit("this benchmark measures vLLM: leave engine=vllm")
+    with compose.open_run(run) as (stored, store):
+        formats = {name: prompts_of(stored, store, model, name) for name in ("full", "edits")}
+        samples = stored.rollout.samples
+    common = {
+        "formats": formats,
+        "samples": samples,
+        "sampling": {
+            "temperature": config.sampling.temperature,
+            "top_p": config.sampling.top_p,
+            "max_tokens": config.sampling.max_tokens,
+        },
+    }
+    plain = engine_options(config, config.engine, model)
+    jobs = {
+        "plain": {
+            "engine": plain,
+            "measured": [
+                ["full", "together", "together"],
+                ["full", "sorted", "sorted"],
+                ["full", "mixed", "mixed"],
+                ["edits", "together", "together"],
+            ],
+        },
+        "speculating": {
+            "engine": plain | {"speculative_config": SPECULATION},
+            "measured": [["full", "speculating", "together"], ["edits", "speculating", "together"]],
+        },
+    }
+    rows: dict[str, Any] = {}
+    for name, own in jobs.items():
+        job = out / f"{name}.job"
+        job.write_text(json.dumps(common | own), encoding="utf-8")
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.decoding", "--job", str(job)], capture_output=True, text=True
+        )
+        if done.returncode:
+            raise SystemExit(f"{name} failed:\n{done.stderr[-3000:]}")
+        rows |= json.loads(job.with_suffix(".out").read_text(encoding="utf-8"))
+        job.unlink()
+        (out / "figures.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    for name, row in rows.items():
+        print(
+            f"{name:20} {row['tokens_per_s']:8.0f} tokens/s  {100 * row['from_prefix_cache']:5.1f} % from the prefix "
+            f"cache  {row['guessed']:8.0f} tokens guessed, {100 * row['right']:.0f} % of them right"
+        )
+
+
+if __name__ == "__main__":
+    main()
