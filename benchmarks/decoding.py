@@ -26,7 +26,7 @@ from database.store import RunStore
 from evolve import compose
 from evolve.config import Config, VllmConfig
 from evolve.engine.build import vllm_start
-from evolve.engine.vllm import _set_environment
+from evolve.engine.vllm import set_environment
 from evolve.options import parse_options
 from evolve.types import Attempt
 
@@ -105,7 +105,7 @@ def counters(llm: Any) -> dict[str, float]:
 
 def decode(job: Path) -> None:
     """Do one job in this process, and write its figures beside it."""
-    _set_environment()
+    set_environment()
     from vllm import LLM, SamplingParams
 
     given = json.loads(job.read_text(encoding="utf-8"))

@@ -86,7 +86,10 @@ def figures(rows: Sequence[dict[str, Any]], engine_s: float, words: Sequence[str
         values = [row["training"][name] for row in rows if row["training"]]
         if values:
             means[name] = statistics.fmean(values)
-    peaks = [row["training"].get("peak_memory_gib", 0.0) for row in rows if row["training"]]
+    most = {
+        name: max((row["training"].get(name, 0.0) for row in rows if row["training"]), default=None)
+        for name in ("peak_memory_gib", "gpu_memory_gib")
+    }
     return {
         "words": list(words),
         "machine": machine(),
@@ -95,7 +98,7 @@ def figures(rows: Sequence[dict[str, Any]], engine_s: float, words: Sequence[str
         "completions": sum(row["completions"] for row in rows),
         "seconds_a_step": means | ({"total": sum(means.values())} if means else {}),
         "gpu_waits": means["wait_s"] / sum(means.values()) if means else None,
-        "peak_memory_gib": max(peaks, default=None),
+        **most,
         "tokens_per_s": sum(row["tokens"] for row in rows) / max(sum(row["generate_s"] for row in rows), 1e-9),
         "best": rows[-1]["best"] if rows else None,
         "each_step": list(rows),

@@ -8,7 +8,8 @@ from pathlib import Path
 from database.store import RunStore
 from evolve.config import Config, GrpoConfig, VllmConfig
 from evolve.config.learner import DEFAULT_RATES
-from evolve.engine.vllm import VllmEngine
+from evolve.engine.apart import PolicyApart
+from evolve.engine.vllm import set_environment
 from evolve.errors import ConfigError
 from evolve.launch import Place
 from evolve.models import model_parameters
@@ -75,12 +76,13 @@ def build_grpo(
         store: Takes the figures of the updates.
         notify: Is told what a person should know.
     """
-    from rl.grpo import Grpo  # not before vLLM has started, which TRL would import with the wrong environment
+    set_environment()  # TRL imports vLLM, too
+    from rl.grpo import Grpo
 
     learner = config.learner
     if not (
         isinstance(learner, GrpoConfig)
-        and isinstance(engine, VllmEngine | RankedEngine)
+        and isinstance(engine, PolicyApart | RankedEngine)
         and isinstance(config.engine, VllmConfig)
         and model is not None
     ):

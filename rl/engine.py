@@ -8,9 +8,10 @@ from evolve.types import Message
 
 
 class PolicyEngine(Protocol):
-    """An engine in this process whose model can be changed between two streams.
+    """An engine whose model can be changed between two streams.
 
-    Its completions carry token ids and their log-probabilities. `evolve.engine.vllm.VllmEngine` is one.
+    Its completions carry token ids and their log-probabilities. `evolve.engine.vllm.VllmEngine` is one,
+    and `evolve.engine.apart.PolicyApart` serves it from another process.
     """
 
     def encode(self, messages: Sequence[Message]) -> list[int]:

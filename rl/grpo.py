@@ -36,7 +36,8 @@ _NAMES = {
 _OURS = (
     *("valid", "changed", "improved", "lazy", "truncated", "masked", "constant_groups", "distinct", "paused"),
     *("reward", "reward_std"),
-    *("completion_tokens", "prompt_tokens", "entropy", "entropy_weight", "staleness", "peak_memory_gib"),
+    *("completion_tokens", "prompt_tokens", "entropy", "entropy_weight", "staleness"),
+    *("peak_memory_gib", "gpu_memory_gib"),
     *("logprob_gap", "logprob_gap_max", "importance_min", "importance_mean", "importance_max"),
     *("sync_s", "generate_s", "wait_s", "train_s"),
 )
@@ -188,6 +189,7 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
         self._store = store
         self._notify = notify
         self._learned = 0
+        self._is_capped = False
 
     def on_optimizer_step(self, *_: Any, **__: Any) -> None:
         """Note which step the weights have learned from: the next may be made, and not learned from any more."""
@@ -203,8 +205,7 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
             self._store.insert_training(Training(step=self._rollouts.last, values=finite))
             shown = [f"{name} {finite[name]:.3g}" for name in _SHOWN if name in finite]
             self._notify(f"         {self._learned_words(finite)} from step {self._rollouts.last}: {', '.join(shown)}")
-            if state.global_step == 1:
-                self._warn_of_target(finite.get("entropy"))
+            self._warn_of_target(state.global_step, finite)
 
     def _learned_words(self, figures: Mapping[str, float]) -> str:
         if figures.get("paused"):
@@ -212,14 +213,22 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
         batch = self._rollouts.batch
         return "without a group that tells anything nothing is learned" if batch and batch.is_empty else "learned"
 
-    def _warn_of_target(self, entropy: float | None) -> None:
-        """Say so where the entropy is not to be kept but raised, which nobody can know before the first update."""
-        target, cap = self._settings.entropy_target, self._settings.entropy_cap
-        if target is not None and entropy is not None and target > entropy:
+    def _warn_of_target(self, update: int, figures: Mapping[str, float]) -> None:
+        """Say so, once each, where the bonus acts from the start, and where its weight has grown as far as it may."""
+        target, cap, entropy = self._settings.entropy_target, self._settings.entropy_cap, figures.get("entropy")
+        if target is None or entropy is None:
+            return
+        if update == 1 and target > entropy:
             self._notify(
                 f"learner.entropy_target={target:g} is above the entropy of the first update, {entropy:.3g}: the bonus "
                 f"acts from the start, its weight grows to learner.entropy_cap={cap:g}, and what it pays for is noise; "
                 f"to keep the policy from collapsing take a lower target, like {entropy / 2:.2g}"
+            )
+        if figures.get("entropy_weight", 0.0) >= cap and not self._is_capped:
+            self._is_capped = True
+            self._notify(
+                f"the entropy bonus weighs learner.entropy_cap={cap:g}, and the entropy, {entropy:.3g}, is still below "
+                f"learner.entropy_target={target:g}: if valid children become fewer, resume with a lower target"
             )
 
     def on_save(self, _args: Any, state: Any, *_: Any, **__: Any) -> None:

@@ -287,6 +287,8 @@ class StepCallback(TrainerCallback):  # type: ignore[misc]
         if torch.cuda.is_available():
             trainer.note("peak_memory_gib", torch.cuda.max_memory_allocated() / 2**30)
             torch.cuda.reset_peak_memory_stats()
+            free, total = torch.cuda.mem_get_info()
+            trainer.note("gpu_memory_gib", (total - free) / 2**30)
         if not self._rollouts.advance():
             control.should_training_stop = True
             control.should_save = True

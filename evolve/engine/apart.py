@@ -2,24 +2,28 @@
 
 The threads that parse, judge and store programs hold Python's lock; an engine that is driven in the same process gets
 its turn late, and the GPU waits: on one H100 at 20 programs/s the model generated a quarter less than alone, and the
-less the more programs a second (docs/results). A learner needs the weights in its own process and pays that price.
+less the more programs a second (docs/results). A learner's weights stay where they are on the GPU, and the engine's
+process copies them from there.
 
 The engine's process ends with this one, also when this one is killed.
 """
 
 import contextlib
 import os
+import pickle
 import signal
 import sys
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
 
 from evolve.errors import EngineError, EvolveError
 from evolve.protocols import Engine
-from evolve.types import Completion, Request
+from evolve.types import Completion, Message, Request
 
 #: How long an idle engine may take to free what it holds, in seconds.
 _CLOSE_S = 20.0
@@ -43,6 +47,32 @@ class _Stop:
 class _Idle:
     """Nothing is being decoded any more; `error` says why it was given up."""
 
+    error: EvolveError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    """Call a method of the engine."""
+
+    method: str
+    arguments: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Load:
+    """Replace all weights by those that follow, each as name and tensor, up to `_Loaded`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """These were all."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What a method returned, or what it raised."""
+
+    value: Any = None
     error: EvolveError | None = None
 
 
@@ -112,9 +142,9 @@ class EngineApart:
         except OSError as error:
             raise self._gone() from error
 
-    def _hear(self) -> Completion | _Idle:
+    def _hear(self) -> Any:
         try:
-            message: Completion | _Idle = self._link.recv()
+            message = self._link.recv()
         except (EOFError, OSError) as error:
             raise self._gone() from error
         except KeyboardInterrupt:  # half a message may have been read, so nothing can be heard any more
@@ -140,6 +170,102 @@ class EngineApart:
         self._link.close()
 
 
+class PolicyApart(EngineApart):
+    """Serves a policy that learns (`rl.engine.PolicyEngine`) from a process of its own.
+
+    Args:
+        start: Makes the engine, one that has these methods, too.
+    """
+
+    def __init__(self, start: Callable[[], Engine]) -> None:
+        super().__init__(start)
+        #: What the engine's process has a handle to: a learner changes its weights in place.
+        self._shared: dict[str, Any] = {}
+
+    def encode(self, messages: Sequence[Message]) -> list[int]:
+        """Return a prompt's token ids, `(T,)`, as the engine does.
+
+        Raises:
+            EvolveError: Whatever the engine raises.
+            EngineError: Its process has ended.
+        """
+        ids: list[int] = self._ask("encode", messages)
+        return ids
+
+    def load_weights(self, weights: Iterable[tuple[str, Any]]) -> None:
+        """Replace all weights of the engine's model.
+
+        Those on a GPU, which must be the engine's, and those in shared memory are read from where they are.
+
+        Args:
+            weights: Name and tensor of each. They must not change until this returns.
+
+        Raises:
+            EvolveError: Whatever the engine raises.
+            EngineError: Its process has ended.
+        """
+        self._quiet()
+        self._tell(_Load())
+        try:
+            for name, weight in weights:
+                self._tell_weight(name, weight)
+            self._tell(_Loaded())
+        except BaseException:  # the engine waits for the rest, which will not come
+            self._end()
+            raise
+        self._answer()
+
+    def load_adapter(self, folder: Path, version: int) -> None:
+        """Serve the model with this adapter from now on, as the engine does.
+
+        Raises:
+            EvolveError: Whatever the engine raises.
+            EngineError: Its process has ended.
+        """
+        self._ask("load_adapter", folder, version)
+
+    def sleep(self) -> None:
+        """Free the engine's memory on the GPU, where it was started so that it can, until the next load.
+
+        Raises:
+            EvolveError: Whatever the engine raises.
+            EngineError: Its process has ended.
+        """
+        self._ask("sleep")
+
+    def _ask(self, method: str, *arguments: Any) -> Any:
+        self._quiet()
+        self._tell(_Ask(method, arguments))
+        return self._answer()
+
+    def _answer(self) -> Any:
+        answer: _Answer = self._hear()
+        if answer.error is not None:
+            raise answer.error
+        return answer.value
+
+    def _tell_weight(self, name: str, weight: Any) -> None:
+        if not weight.is_shared():  # as on a GPU all are
+            # As bytes: torch would move the learner's own tensor into shared memory, of which there may be little.
+            try:
+                self._link.send_bytes(pickle.dumps((name, weight)))
+            except OSError as error:
+                raise self._gone() from error
+            return
+        import torch.multiprocessing  # makes the link take a tensor by a handle to where it is
+
+        if weight.is_cuda:
+            torch.cuda.current_stream(weight.device).synchronize()  # the other process does not wait for this stream
+        known = self._shared.get(name)
+        if known is not None and (known.data_ptr(), known.shape, known.dtype) == (
+            (weight.data_ptr(), weight.shape, weight.dtype)
+        ):
+            self._tell(name)
+            return
+        self._shared[name] = weight
+        self._tell((name, weight))
+
+
 def _serve(start: Callable[[], Engine], link: Connection) -> None:
     """Do in the engine's process what the other one says, until it closes the engine or is gone."""
     for number in (signal.SIGINT, signal.SIGTERM):  # they come to both, and the other process knows what is to be done
@@ -153,10 +279,13 @@ def _serve(start: Callable[[], Engine], link: Connection) -> None:
         link.send(_Idle(error))
         return
     with contextlib.suppress(EOFError, ConnectionError):  # the other process is gone
+        held: dict[str, Any] = {}
         link.send(_Idle())
         while (message := link.recv()) is not None:
-            if isinstance(message, _Decode):  # else a Stop that came too late to stop anything
+            if isinstance(message, _Decode):
                 link.send(_decoded(engine, message.requests, link))
+            elif not isinstance(message, _Stop):  # one that came too late to stop anything
+                link.send(_answered(engine, message, _arriving(link, held)))
         engine.close()
 
 
@@ -170,6 +299,31 @@ def _decoded(engine: Engine, requests: Sequence[Request], link: Connection) -> _
     except EvolveError as error:
         return _Idle(error)
     return _Idle()
+
+
+def _answered(engine: Any, message: _Ask | _Load, weights: Iterator[tuple[str, Any]]) -> _Answer:
+    try:
+        if isinstance(message, _Ask):
+            return _Answer(getattr(engine, message.method)(*message.arguments))
+        engine.load_weights(weights)
+    except EvolveError as error:
+        if isinstance(message, _Load):
+            for _ in weights:  # an engine that refuses them has not taken all
+                pass
+        return _Answer(error=error)
+    return _Answer()
+
+
+def _arriving(link: Connection, held: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the weights that the other process tells; of what it has shared before it tells the name alone."""
+    while not isinstance(item := link.recv(), _Loaded):
+        if isinstance(item, str):
+            yield item, held[item]
+            continue
+        name, weight = item
+        if weight.is_shared():
+            held[name] = weight
+        yield name, weight
 
 
 def _end_with_parent() -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def build_engine(config: Config, model: Path | None, place: Place = ALONE) -> Engine:
-    """Start this process's engine; a local model is loaded here.
+    """Start this process's engine; a local model is loaded in a process of its own, or here where there are ranks.
 
     Args:
         config: Of the run.
@@ -43,10 +43,12 @@ def build_engine(config: Config, model: Path | None, place: Place = ALONE) -> En
         )
         return ServerEngine(settings, _sampling(config))
     if isinstance(engine, VllmConfig) and model is not None:
-        from evolve.engine.apart import EngineApart
+        from evolve.engine.apart import EngineApart, PolicyApart
 
         start = vllm_start(config, engine, model, place)
-        return start() if isinstance(config.learner, GrpoConfig) else EngineApart(start)
+        if place.ranks > 1:  # it joins the ranks' process group, which is this process's
+            return start()
+        return PolicyApart(start) if isinstance(config.learner, GrpoConfig) else EngineApart(start)
     raise ConfigError(f"engine={engine.kind} is unknown")
 
 

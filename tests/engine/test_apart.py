@@ -9,11 +9,12 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
-from evolve.engine.apart import EngineApart
+from evolve.engine.apart import EngineApart, PolicyApart
 from evolve.errors import ConfigError, EngineError
 from evolve.types import Message, Request
-from tests.engine.odd_engines import OddEngine, refused
+from tests.engine.odd_engines import OddEngine, OddPolicy, refused
 
 
 def ask(group: int, *samples: int) -> Request:
@@ -130,3 +131,80 @@ def test_the_end_of_this_process_is_the_end_of_the_engines(number):
 
     assert gone(process)
     assert "leaked" not in complaints or number == signal.SIGKILL
+
+
+@pytest.fixture
+def policy():
+    """One that a learner changes."""
+    policy = PolicyApart(OddPolicy)
+    yield policy
+    policy.close()
+
+
+def said(policy):
+    """Return what the engine says in its process."""
+    (completion,) = policy.stream([ask(0, 0)])
+    return completion.text
+
+
+def test_what_a_learner_asks_is_done_in_the_other_process(policy):
+    """Arguments and answers travel, and what the engine raises."""
+    assert policy.encode([Message(role="user", content="abc"), Message(role="user", content="")]) == [3, 0]
+    with pytest.raises(ConfigError, match="refuses the prompt"):
+        policy.encode([])
+    policy.load_adapter(Path("/adapter"), 7)
+    assert said(policy) == "/adapter 7"
+    policy.sleep()
+    assert said(policy) == "asleep"
+
+
+def test_weights_arrive_in_order_as_they_are_and_are_still_the_learners(policy):
+    """Values and types are those of the learner's tensors, which do not move into shared memory."""
+    weights = [("a", torch.tensor([1.5, -2.0])), ("b", torch.tensor([[3.0]], dtype=torch.bfloat16))]
+    policy.load_weights(iter(weights))
+
+    assert said(policy) == "a torch.float32 [1.5, -2.0], b torch.bfloat16 [[3.0]]"
+    assert not any(weight.is_shared() for _, weight in weights)
+
+
+def test_shared_weights_are_read_where_they_are(policy):
+    """Changed in place they are told by name alone; put elsewhere, or grown, they are told anew."""
+    weight = torch.tensor([1.0]).share_memory_()
+    policy.load_weights([("a", weight)])
+    assert said(policy) == "a torch.float32 [1.0]"
+    weight += 1
+    policy.load_weights([("a", weight)])
+    assert said(policy) == "a torch.float32 [2.0]"
+    policy.load_weights([("a", torch.tensor([3.0, 4.0]).share_memory_()), ("b", weight)])
+    assert said(policy) == "a torch.float32 [3.0, 4.0], b torch.float32 [2.0]"
+
+
+def test_an_engine_that_refuses_weights_serves_on(policy):
+    """It has not taken all of them when it says so, and more than a pipe holds is on its way."""
+    policy.load_weights([("a", torch.tensor(1.0))])
+    with pytest.raises(EngineError, match="cannot take the learner's weights: bad"):
+        policy.load_weights([("bad", torch.tensor(float("nan"))), ("large", torch.zeros(2**20))])
+
+    assert said(policy) == "a torch.float32 1.0"
+
+
+def test_weights_that_break_off_end_the_engine(policy):
+    """It would wait for the rest for ever."""
+
+    def weights():
+        yield "a", torch.tensor(1.0)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        policy.load_weights(weights())
+    with pytest.raises(EngineError, match="resume the run"):
+        policy.sleep()
+
+
+def test_a_stream_that_was_abandoned_does_not_answer_for_the_next_question(policy):
+    """What is still on its way from the stream is read first."""
+    stream = policy.stream([ask(0, *range(5))])
+    next(stream)
+    stream.close()
+
+    assert policy.encode([Message(role="user", content="abc")]) == [3]

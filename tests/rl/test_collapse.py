@@ -216,10 +216,11 @@ def test_the_weight_of_the_bonus_grows_to_its_cap_and_a_target_out_of_reach_is_s
     )
     quiet = []
     learn(steps_until(1), told=quiet, folder="other", entropy_target=0.1, entropy_cap=0.008)
-    (warning,) = [line for line in told if "learner.entropy_target" in line]
+    warning, at_the_cap = [line for line in told if "learner.entropy_target" in line]
 
     assert [update["entropy_weight"] for update in figures] == pytest.approx([0, 0.005, 0.008, 0.008])
     assert warning.startswith("learner.entropy_target=2 is above the entropy of the first update, 0.")
+    assert at_the_cap.startswith("the entropy bonus weighs learner.entropy_cap=0.008, and the entropy, 0.")
     assert not [line for line in quiet if "learner.entropy_target" in line]
 
 
