@@ -6,6 +6,7 @@
     x ProblemError           no such problem, or its folder or its seed program is unusable
     x ModelError             the model cannot be found, or is not what its hash says
     x RunFolderError         the run folder cannot be used
+      x FolderInUseError     another process works on it
     x NotFoundError          the database has no such run or program
   x EngineError              the engine is gone: the run stops and can be resumed (exit 1)
   x LearnerError             training cannot go on: the run stops and can be resumed (exit 1)
@@ -37,6 +38,10 @@ class ModelError(InputError):
 
 class RunFolderError(InputError):
     """A run folder cannot be written, holds another run, or holds none."""
+
+
+class FolderInUseError(RunFolderError):
+    """Another process works on the run."""
 
 
 class NotFoundError(InputError, LookupError):

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from evolve.errors import RunFolderError
+from evolve.errors import FolderInUseError, RunFolderError
 
 
 class RunFolder:
@@ -72,22 +72,24 @@ def new_run_folder(path: Path) -> Iterator[RunFolder]:
     """Make and lock a folder for a new run; it is removed again when the run fails before it was written.
 
     Raises:
+        FolderInUseError: Another process is about to begin a run there.
         RunFolderError: It cannot be written, or holds a run already.
     """
-    if (path / "run.yaml").exists():
-        raise RunFolderError(f"{path} holds a run: go on with `evolve resume run={path}`, or name another run.dir=")
     made = not path.exists()
     try:
         path.mkdir(parents=True, exist_ok=True)
         lock = (path / "lock").open("w", encoding="utf-8")
     except OSError as error:
         raise RunFolderError(f"cannot write the run folder {path}: {error.strerror}; name another run.dir=") from error
-    try:
-        with lock:
-            yield _locked(path, lock)
-    finally:
-        if made and not (path / "run.yaml").exists():
-            _remove(path)
+    with lock:
+        folder = _locked(path, lock)
+        if (path / "run.yaml").exists():
+            raise RunFolderError(f"{path} holds a run: go on with `evolve resume run={path}`, or name another run.dir=")
+        try:
+            yield folder
+        finally:
+            if made and not (path / "run.yaml").exists():
+                _remove(path)
 
 
 @contextlib.contextmanager
@@ -95,7 +97,8 @@ def existing_run_folder(path: Path) -> Iterator[RunFolder]:
     """Lock the folder of a run that was started before.
 
     Raises:
-        RunFolderError: It holds no run, cannot be written, or another process works on it.
+        FolderInUseError: Another process works on it.
+        RunFolderError: It holds no run, or cannot be written.
     """
     read_run(path)
     try:
@@ -111,7 +114,7 @@ def _locked(path: Path, lock: IO[str]) -> RunFolder:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise RunFolderError(f"another process works on {path}: wait for it or stop it") from error
+        raise FolderInUseError(f"another process works on {path}: wait for it or stop it") from error
     return RunFolder(path)
 
 

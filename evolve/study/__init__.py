@@ -54,6 +54,8 @@ def _report(planned: Study, booked: Booked, outside: Outside, words: Sequence[st
         _say(outside, f"{cell} failed: {reason}")
     done = len(planned.cells) - booked.unfinished
     _say(outside, f"{done} of {len(planned.cells)} runs are finished; results: {planned.folder / 'results.md'}")
+    if booked.in_use:
+        _say(outside, f"left to other processes, which are making them: {booked.in_use}")
     if booked.unfinished:
         _say(outside, f"go on with: evolve study {' '.join(words)}")
 

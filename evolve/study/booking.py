@@ -2,7 +2,7 @@
 
 A run that was cut, by the end of a booking, by Ctrl-C or by `kill -9`, is resumed by the next booking as
 `evolve resume` does it. What a booking needs of the last one is the study's folder, and the database that the options
-name.
+name. Bookings may go on beside each other, one for each GPU: each leaves out the runs that another is making.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ import yaml
 from evolve.budget import Tally, spent
 from evolve.compose import build_budget, open_run_database
 from evolve.config import BudgetConfig, Config, SandboxConfig, ScriptedConfig, ServerConfig
-from evolve.errors import ConfigError, EngineError, LearnerError
+from evolve.errors import ConfigError, EngineError, FolderInUseError, LearnerError
 from evolve.options import dump_config, leaves, load_config
 from evolve.run_folder import RunFolder, existing_run_folder, read_run
 from evolve.session import Ended, Outside, Session, new_session, next_session
@@ -27,12 +27,14 @@ class Booked:
     """What a booking came to.
 
     Attributes:
-        unfinished: Runs that are left.
+        unfinished: Runs that are left, those included that other processes are making.
+        in_use: Of these, those that others were making when it was their turn.
         failed: Of these, those that failed in this booking, and why.
         engines: How many engines were started.
     """
 
     unfinished: int
+    in_use: int
     failed: Mapping[str, str]
     engines: int
 
@@ -47,22 +49,26 @@ def book(study: Study, outside: Outside) -> Booked:
     """
     clock, console = outside.clocks.monotonic, outside.console
     waiting = [cell for cell in study.cells if not is_finished(cell)]
-    unfinished, failed = len(waiting), {}
+    in_use: list[Cell] = []
+    failed: dict[str, str] = {}
     with Engines() as engines:
-        for cell in waiting:
+        for place, cell in enumerate(waiting):
             if outside.until is not None and clock() >= outside.until:
                 break
-            console.print(f"{cell} ({unfinished} of {len(study.cells)} runs are left)", style="bold", highlight=False)
+            left = f"{len(waiting) - place} of {len(study.cells)} runs are left"
             try:
-                ended = _make(cell, engines, outside)
+                ended = _make(cell, engines, outside, left)
+            except FolderInUseError:
+                in_use.append(cell)
             except (EngineError, LearnerError) as error:
                 failed[str(cell)] = str(error)
                 engines.drop()
                 console.print(f"{cell} failed: {error}", highlight=False, markup=False)
-                continue
-            console.print(f"{cell}: {ended.reason}; best {ended.best!r}", highlight=False, markup=False)
-            unfinished -= is_finished(cell)
-    return Booked(unfinished=unfinished, failed=failed, engines=engines.built)
+            else:
+                if ended is not None:
+                    console.print(f"{cell}: {ended.reason}; best {ended.best!r}", highlight=False, markup=False)
+    unfinished = sum(not is_finished(cell) for cell in waiting)
+    return Booked(unfinished=unfinished, in_use=len(in_use), failed=failed, engines=engines.built)
 
 
 def is_finished(cell: Cell) -> bool:
@@ -86,12 +92,20 @@ def is_finished(cell: Cell) -> bool:
     return spent(budget, tally, steps=len(reports) - 1, active_s=reports[-1].finished_s) is not None
 
 
-def _make(cell: Cell, engines: Engines, outside: Outside) -> Ended:
-    """Begin a run, or go on with it."""
+def _make(cell: Cell, engines: Engines, outside: Outside, left: str) -> Ended | None:
+    """Begin a run, or go on with it; None where another process has finished it meanwhile."""
+
+    def say() -> None:
+        outside.console.print(f"{cell} ({left})", style="bold", highlight=False)
+
     if not (cell.folder / "run.yaml").exists():
         with new_session(cell.config, cell.folder, outside) as (session, model):
+            say()
             return _go(session, model, engines)
     with existing_run_folder(cell.folder) as folder:
+        if is_finished(cell):
+            return None
+        say()
         _, run_id = folder.read_run()
         with next_session(cell.config, folder, run_id, outside) as (session, model):
             return _go(session, model, engines)

@@ -120,6 +120,34 @@ def test_a_killed_study_goes_on_and_makes_nothing_twice(replies, tmp_path):
     assert earlier_versions(out / "trivial" / "plain-1") == {1: {0}, 2: {0}}
 
 
+def test_two_processes_share_a_study(replies, tmp_path):
+    """Each run is made once, by one of them; the one that ends first says what the other is making."""
+    texts = replies([program(answer) for answer in ANSWERS])
+    slow = {"plain": ["engine.latency_s=3"], "top": ["selection=top_k"], "few": ["prompt.inspirations=1"]}
+    words = (f"file={make(tmp_path, texts, arms=slow)}", f"to={tmp_path / 'out'}")
+    other = subprocess.Popen(
+        [sys.executable, "-m", "evolve", "study", *words], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "out/trivial/plain-1/run.yaml").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        code, text = call(*words)
+        said, _ = other.communicate(timeout=60)
+    finally:
+        other.kill()
+    begun = [[arm for arm in slow if f"trivial, {arm}, seed 1 (" in output] for output in (said, text)]
+
+    assert (code, other.returncode) == (0, 0)
+    assert sorted(begun[0] + begun[1]) == sorted(slow)
+    assert begun[0][0] == "plain"
+    assert "left to other processes, which are making them: 1\n" in text
+    counts = rows(tmp_path / "all.db", "select count(*), count(distinct id) from attempts group by run_id")
+    assert counts == [(9, 9)] * 3
+    assert "3 of 3 runs are finished" in said
+
+
 def test_a_booking_ends_in_time_and_the_next_goes_on(replies, tmp_path):
     """A run of 4 s is cut after 2 s; the study says how to go on, and the next booking ends it; then it idles."""
     texts = replies([program(answer) for answer in ANSWERS])
