@@ -5,8 +5,9 @@ holds, so that a model that ignores the format asked for loses nothing.
 """
 
 import ast
+import builtins
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from evolve.identity import identity
@@ -97,7 +98,10 @@ def parse_reply(reply: str, *, parent: str, entry_point: str, source_chars: int)
     edits = _edits(answer)
     if isinstance(edits, ReplyFailure):
         return edits
-    child = _apply(edits, parent, _LONGEST * source_chars) if edits else _rewrite(answer, parent, entry_point)
+    if edits:
+        child = _apply(edits, parent, _LONGEST * source_chars)
+    else:
+        child = _rewrite(answer, parent, entry_point, source_chars)
     return child if isinstance(child, ReplyFailure) else check_source(child, entry_point, source_chars)
 
 
@@ -129,16 +133,79 @@ def _defines(tree: ast.Module, name: str) -> bool:
     return False
 
 
-def _rewrite(answer: str, parent: str, entry_point: str) -> str | ReplyFailure:
+def _rewrite(answer: str, parent: str, entry_point: str, source_chars: int) -> str | ReplyFailure:
     """Return the parent with its evolve block replaced by the reply's code block."""
     code = _code_block(answer, entry_point)
     if code is None:
         return ReplyFailure(outcome=Outcome.NO_CODE, reason="the reply holds no code block")
-    before, _, after = split_block(parent)
+    before, old_block, after = split_block(parent)
     new_before, block, new_after = split_block(code)
     if new_before and (new_before.split() != before.split() or new_after.split() != after.split()):
         return ReplyFailure(outcome=Outcome.OUTSIDE_BLOCK, reason="the rewrite changes code outside the evolve block")
-    return f"{before}{_without_markers(block).rstrip()}\n{after}"
+    block = _without_markers(block)
+    left_out = _left_out(block, old_block, parent) if len(block) <= source_chars else ""
+    return f"{before}{left_out}{block.rstrip()}\n{after}"
+
+
+def _left_out(block: str, old_block: str, parent: str) -> str:
+    """Return what a rewrite of one function takes for granted: the definitions of its parent that it reads and lacks.
+
+    A model of 1.5 billion parameters leaves out helpers that it does not change: of 542 children of two runs that died
+    of an unknown name, 178 lacked the parent's `compute_radii` alone.
+    """
+    try:
+        new, old = ast.parse(block), ast.parse(old_block)
+        around = set(_bound(ast.parse(parent))) - set(_bound(old))
+        known = {*dir(builtins), *around, *_bound(new)}
+        wanted = set(_read(new)) - known
+        taken: set[ast.stmt] = set()
+        while more := [node for node in old.body if node not in taken and not wanted.isdisjoint(_bound_by(node))]:
+            taken.update(more)
+            for node in more:
+                known.update(_bound_by(node))
+                wanted |= set(_read(node))
+            wanted -= known
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # such a child is refused later, with the reason
+        return ""
+    if not taken or any(isinstance(node, ast.ImportFrom) and node.module == "__future__" for node in new.body):
+        return ""
+    lines = old_block.splitlines()
+    texts = ["\n".join(lines[_first(node) - 1 : node.end_lineno]) for node in old.body if node in taken]
+    return "\n\n".join(texts) + "\n\n"
+
+
+def _first(node: ast.stmt) -> int:
+    """Return the number of a statement's first line, decorators included."""
+    decorators: list[ast.expr] = getattr(node, "decorator_list", [])
+    return min([node.lineno, *(each.lineno for each in decorators)])
+
+
+def _read(tree: ast.AST) -> Iterator[str]:
+    """Yield the names that are read anywhere in a tree."""
+    return (node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load))
+
+
+def _bound(tree: ast.AST) -> Iterator[str]:
+    """Yield the names that are bound anywhere in a tree, in whatever scope."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=str(name), ctx=ast.Store()) | ast.arg(arg=str(name)) | ast.ExceptHandler(name=str(name)):
+                yield name
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                yield name
+            case ast.alias(name=name, asname=alias):
+                yield alias or name.partition(".")[0]
+            case ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)) | ast.MatchMapping(rest=str(name)):
+                yield name
+
+
+def _bound_by(statement: ast.stmt) -> Iterator[str]:
+    """Yield the names that a statement binds in its own scope."""
+    match statement:
+        case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+            yield name
+        case ast.Import() | ast.ImportFrom() | ast.Assign() | ast.AnnAssign():
+            yield from _bound(statement)
 
 
 def _code_block(answer: str, entry_point: str) -> str | None:

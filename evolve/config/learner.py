@@ -52,7 +52,7 @@ class GrpoConfig(LearnerConfig):
             weight to begin with.
         entropy_target: Mean entropy of the tokens, in nats, below which the bonus acts: after each update its weight
             grows by 0.005 where the entropy was at most this, and falls by as much where it was not (Skywork-OR1,
-            arXiv:2505.22312, as TRL has it). It belongs below the entropy of the second update. None for a fixed weight.
+            arXiv:2505.22312, as TRL has it). It belongs below the second update's entropy. None for a fixed weight.
         entropy_cap: Highest weight that an entropy_target may give the bonus: beyond it noise pays more than what the
             search is for.
         kl: Weight of the divergence from the model that training began with, estimated token by token

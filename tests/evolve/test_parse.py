@@ -56,6 +56,73 @@ def test_a_rewrite_with_markers_may_repeat_what_is_around_the_block_but_not_chan
     assert refused.outcome is Outcome.OUTSIDE_BLOCK
 
 
+HELPERS = """# EVOLVE-BLOCK-START
+import math
+import random
+from functools import cache
+
+SCALE = 2.0
+
+
+@cache
+def helper(x):
+    \"\"\"Twice.\"\"\"
+    return SCALE * x
+
+
+def spare(x):
+    return random.random() * x
+
+
+def solve(n):
+    return helper(n)
+# EVOLVE-BLOCK-END
+"""
+
+
+def test_a_rewrite_of_one_function_keeps_the_parents_others_that_it_calls():
+    """With what these need in turn, in the parent's order, and without what nothing needs."""
+    child = parse("```python\nimport math\n\ndef solve(n):\n    return helper(n) + math.pi\n```", HELPERS)
+
+    assert isinstance(child, Child)
+    assert child.source == (
+        "# EVOLVE-BLOCK-START\nfrom functools import cache\n\nSCALE = 2.0\n\n"
+        '@cache\ndef helper(x):\n    """Twice."""\n    return SCALE * x\n\n'
+        "import math\n\ndef solve(n):\n    return helper(n) + math.pi\n# EVOLVE-BLOCK-END\n"
+    )
+    names = {}
+    exec(child.source, names)  # what the parser made is a program
+    assert names["solve"](1) == pytest.approx(2 + 3.14159265)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "def helper(x):\n    return x\n\ndef solve(n):\n    return helper(n)",  # has its own
+        "def solve(n):\n    helper = abs\n    return helper(n)",
+        "def solve(n, helper=abs):\n    return helper(n)",
+        "def solve(n):\n    return [helper for helper in range(n)]",
+        "from math import sin as helper\n\ndef solve(n):\n    return helper(n)",
+        "def solve(n):\n    return sum(range(n)) + nobody_knows(n)",  # not the parent's either
+        "from __future__ import annotations\n\ndef solve(n):\n    return helper(n)",  # must stay first
+    ],
+)
+def test_a_rewrite_that_lacks_nothing_of_its_parents_is_taken_as_it_is(body):
+    """No line of the parent's comes in."""
+    child = parse(f"```python\n{body}\n```", HELPERS)
+
+    assert isinstance(child, Child)
+    assert child.source == f"# EVOLVE-BLOCK-START\n{body}\n# EVOLVE-BLOCK-END\n"
+
+
+def test_what_stands_around_the_block_is_not_taken_again():
+    """The parent's `math` and LIMIT are outside of its block, and in the child anyway."""
+    child = parse("```python\ndef solve(n):\n    return math.floor(LIMIT * n)\n```")
+
+    assert isinstance(child, Child)
+    assert child.source.count("import math") == child.source.count("LIMIT = 3") == 1
+
+
 def test_edits_are_applied_in_order():
     """The second edit sees what the first one made."""
     child = parse(edit("    total = 0", "    total = 10") + "\n\n" + edit("    total = 10", "    total = 20"))
