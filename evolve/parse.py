@@ -155,16 +155,20 @@ def _left_out(block: str, old_block: str, parent: str) -> str:
     """
     try:
         new, old = ast.parse(block), ast.parse(old_block)
-        around = set(_bound(ast.parse(parent))) - set(_bound(old))
-        known = {*dir(builtins), *around, *_bound(new)}
-        wanted = set(_read(new)) - known
+        known = {*dir(builtins), *_bound(new), *(set(_bound(ast.parse(parent))) - set(_bound(old)))}
+        binding: dict[str, list[ast.stmt]] = {}
+        for node in old.body:
+            for name in _bound_by(node):
+                binding.setdefault(name, []).append(node)
         taken: set[ast.stmt] = set()
-        while more := [node for node in old.body if node not in taken and not wanted.isdisjoint(_bound_by(node))]:
-            taken.update(more)
-            for node in more:
-                known.update(_bound_by(node))
-                wanted |= set(_read(node))
-            wanted -= known
+        wanted = list(_read(new))
+        while wanted:
+            name = wanted.pop()
+            if name not in known:
+                known.add(name)
+                more = [node for node in binding.get(name, ()) if node not in taken]
+                taken.update(more)
+                wanted += [read for node in more for read in _read(node)]
     except (SyntaxError, ValueError, RecursionError, MemoryError):  # such a child is refused later, with the reason
         return ""
     if not taken or any(isinstance(node, ast.ImportFrom) and node.module == "__future__" for node in new.body):

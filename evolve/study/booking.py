@@ -49,7 +49,7 @@ def book(study: Study, outside: Outside) -> Booked:
     """
     clock, console = outside.clocks.monotonic, outside.console
     waiting = [cell for cell in study.cells if not is_finished(cell)]
-    in_use: list[Cell] = []
+    in_use = 0
     failed: dict[str, str] = {}
     with Engines() as engines:
         for place, cell in enumerate(waiting):
@@ -59,7 +59,7 @@ def book(study: Study, outside: Outside) -> Booked:
             try:
                 ended = _make(cell, engines, outside, left)
             except FolderInUseError:
-                in_use.append(cell)
+                in_use += 1
             except (EngineError, LearnerError) as error:
                 failed[str(cell)] = str(error)
                 engines.drop()
@@ -68,7 +68,7 @@ def book(study: Study, outside: Outside) -> Booked:
                 if ended is not None:
                     console.print(f"{cell}: {ended.reason}; best {ended.best!r}", highlight=False, markup=False)
     unfinished = sum(not is_finished(cell) for cell in waiting)
-    return Booked(unfinished=unfinished, in_use=len(in_use), failed=failed, engines=engines.built)
+    return Booked(unfinished=unfinished, in_use=in_use, failed=failed, engines=engines.built)
 
 
 def is_finished(cell: Cell) -> bool:
