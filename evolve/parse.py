@@ -161,14 +161,15 @@ def _left_out(block: str, old_block: str, parent: str) -> str:
             for name in _bound_by(node):
                 binding.setdefault(name, []).append(node)
         taken: set[ast.stmt] = set()
-        wanted = list(_read(new))
+        wanted = list(_named(new))
         while wanted:
             name = wanted.pop()
             if name not in known:
                 known.add(name)
-                more = [node for node in binding.get(name, ()) if node not in taken]
-                taken.update(more)
-                wanted += [read for node in more for read in _read(node)]
+                for node in binding.get(name, ()):
+                    if node not in taken:
+                        taken.add(node)
+                        wanted += set(_named(node)) - set(_bound(node))
     except (SyntaxError, ValueError, RecursionError, MemoryError):  # such a child is refused later, with the reason
         return ""
     if not taken or any(isinstance(node, ast.ImportFrom) and node.module == "__future__" for node in new.body):
@@ -184,9 +185,9 @@ def _first(node: ast.stmt) -> int:
     return min([node.lineno, *(each.lineno for each in decorators)])
 
 
-def _read(tree: ast.AST) -> Iterator[str]:
-    """Yield the names that are read anywhere in a tree."""
-    return (node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load))
+def _named(tree: ast.AST) -> Iterator[str]:
+    """Yield the names that stand in a tree, read or bound."""
+    return (node.id for node in ast.walk(tree) if isinstance(node, ast.Name))
 
 
 def _bound(tree: ast.AST) -> Iterator[str]:

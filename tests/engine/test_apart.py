@@ -1,6 +1,7 @@
 """An engine in a process of its own fails like one in this process, and leaves nothing behind."""
 
 import functools
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -175,8 +176,12 @@ def test_shared_weights_are_read_where_they_are(policy):
     weight += 1
     policy.load_weights([("a", weight)])
     assert said(policy) == "a torch.float32 [2.0]"
-    policy.load_weights([("a", torch.tensor([3.0, 4.0]).share_memory_()), ("b", weight)])
+    other = torch.tensor([3.0, 4.0]).share_memory_()
+    policy.load_weights([("a", other), ("b", weight)])
     assert said(policy) == "a torch.float32 [3.0, 4.0], b torch.float32 [2.0]"
+    other += 1
+    policy.load_weights([("a", other)])
+    assert said(policy) == "a torch.float32 [4.0, 5.0]"
 
 
 def test_an_engine_that_refuses_weights_serves_on(policy):
@@ -197,6 +202,7 @@ def test_weights_that_break_off_end_the_engine(policy):
 
     with pytest.raises(KeyboardInterrupt):
         policy.load_weights(weights())
+    assert not multiprocessing.active_children()
     with pytest.raises(EngineError, match="resume the run"):
         policy.sleep()
 

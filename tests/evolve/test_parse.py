@@ -67,7 +67,8 @@ SCALE = 2.0
 @cache
 def helper(x):
     \"\"\"Twice.\"\"\"
-    return SCALE * x
+    spare = SCALE * x
+    return spare
 
 
 def spare(x):
@@ -87,7 +88,7 @@ def test_a_rewrite_of_one_function_keeps_the_parents_others_that_it_calls():
     assert isinstance(child, Child)
     assert child.source == (
         "# EVOLVE-BLOCK-START\nfrom functools import cache\n\nSCALE = 2.0\n\n"
-        '@cache\ndef helper(x):\n    """Twice."""\n    return SCALE * x\n\n'
+        '@cache\ndef helper(x):\n    """Twice."""\n    spare = SCALE * x\n    return spare\n\n'
         "import math\n\ndef solve(n):\n    return helper(n) + math.pi\n# EVOLVE-BLOCK-END\n"
     )
     names = {}

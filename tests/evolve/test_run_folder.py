@@ -30,3 +30,12 @@ def test_a_run_that_was_never_written_leaves_no_folder(tmp_path):
         (tmp_path / "run/evolve.db").touch()
 
     assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_was_there_before_stays(tmp_path):
+    """With what lies in it, also when no run comes of it."""
+    (tmp_path / "evolve.db").touch()
+    with new_run_folder(tmp_path):
+        pass
+
+    assert (tmp_path / "evolve.db").exists()
