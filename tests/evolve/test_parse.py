@@ -96,6 +96,15 @@ def test_a_rewrite_of_one_function_keeps_the_parents_others_that_it_calls():
     assert names["solve"](1) == pytest.approx(2 + 3.14159265)
 
 
+def test_lines_are_counted_as_python_does():
+    """A separator inside of a text ends a line for `str.splitlines` alone."""
+    parent = HELPERS.replace("SCALE = 2.0", 'NAME = "a\u2028b"\nSCALE = 2.0')
+    child = parse("```python\ndef solve(n):\n    return helper(n)\n```", parent)
+
+    assert isinstance(child, Child)
+    assert "SCALE = 2.0\n\n@cache\ndef helper(x):" in child.source
+
+
 @pytest.mark.parametrize(
     "body",
     [
