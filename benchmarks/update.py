@@ -29,7 +29,7 @@ from rl.rollout import StepTimes, as_rollout
 from rl.settings import GrpoSettings
 
 #: Updates: one to warm up, those that are timed, and the profiled one.
-UPDATES = 5
+UPDATES = 4
 #: Tokens of a prompt, and of a completion on average, in a run of 26 steps on an H100.
 PROMPT_TOKENS, COMPLETION_TOKENS = 2200, 600
 #: Lines of the profile.
