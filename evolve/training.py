@@ -49,6 +49,11 @@ def check_grpo(config: Config, learner: GrpoConfig, model: Path | None, folder: 
         raise ConfigError(
             "learner=grpo compares the samples of a group: rollout.samples must be at least 2, 16 is usual"
         )
+    if learner.trained_samples is not None and learner.trained_samples > config.rollout.samples:
+        raise ConfigError(
+            f"learner.trained_samples={learner.trained_samples} is more than there are: a group has "
+            f"rollout.samples={config.rollout.samples}"
+        )
     if config.sampling.top_p != 1:
         raise ConfigError(
             f"learner=grpo corrects for what each token was drawn from: sampling.top_p must be 1, not "
@@ -124,6 +129,7 @@ def grpo_settings(config: Config, learner: GrpoConfig, engine: VllmConfig) -> Gr
         min_distinct=learner.min_distinct,
         mask_truncated=learner.mask_truncated,
         drop_constant=learner.drop_constant,
+        trained_samples=learner.trained_samples,
         refills=learner.refills,
         logprob_bound=learner.logprob_bound,
         micro_tokens=learner.micro_tokens,

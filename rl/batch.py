@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from evolve.types import Attempt, Direction, FinishReason, Group, Message, Outcome
-from rl.advantages import ADVANTAGES, Array, tells_nothing
+from rl.advantages import ADVANTAGES, Array, most_varied, tells_nothing
 from rl.settings import GrpoSettings
 
 
@@ -157,10 +157,12 @@ def _rows(
     *,
     fresh: bool,
 ) -> list[Row]:
-    """Return the rows of a group's wanted attempts that count; credit is given inside the whole group."""
+    """Return the rows of a group's wanted attempts that are learned from; those of the whole group share the credit."""
     rewards_n = rewards_of(group, settings)
     if settings.drop_constant and tells_nothing(rewards_n):
         return []
+    if settings.trained_samples is not None:
+        rewards_n = most_varied(rewards_n, settings.trained_samples)
     (advantages_n,) = ADVANTAGES[settings.advantage](rewards_n[None])
     taken = [
         attempt for attempt in group if attempt.id in wanted and not np.isnan(rewards_n[attempt.completion.sample])

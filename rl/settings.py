@@ -61,6 +61,7 @@ class GrpoSettings:
     min_distinct: float
     mask_truncated: bool
     drop_constant: bool
+    trained_samples: int | None
     refills: int
     logprob_bound: float
     micro_tokens: int

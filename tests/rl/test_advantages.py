@@ -8,7 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rl.advantages import ADVANTAGES, CAP, entropic, entropic_adaptive, grpo, max_rl, rank, rloo, tells_nothing
+from rl.advantages import (
+    ADVANTAGES,
+    CAP,
+    entropic,
+    entropic_adaptive,
+    grpo,
+    max_rl,
+    most_varied,
+    rank,
+    rloo,
+    tells_nothing,
+)
 
 NAMES = sorted(ADVANTAGES)
 #: Those that see only the order and the proportions of rewards.
@@ -177,3 +188,25 @@ def test_rank_by_hand():
 def test_among_ties_one_that_gains_a_trifle_earns_what_grpo_would_pay_a_large_gain():
     """15 children that gain nothing and one that gains 1e-9, against one that gains 1."""
     np.testing.assert_allclose(rank(group(*[0.0] * 15, 1e-9)), grpo(group(*[0.0] * 15, 1.0)), rtol=1e-5)
+
+
+@given(values=REWARDS, size=st.integers(2, 6))
+def test_no_part_of_a_group_varies_more_than_the_one_that_is_kept(values, size):
+    """Compared with every part of that size; so a group that tells something keeps telling it."""
+    rewards_n = np.array(values[:8])
+    kept = most_varied(rewards_n, size)
+    valid = kept[~np.isnan(kept)]
+    most = max(np.var(part) for part in itertools.combinations(rewards_n, min(size, len(rewards_n))))
+
+    assert len(valid) == min(size, len(rewards_n))
+    assert valid.var() == pytest.approx(most)
+    assert tells_nothing(kept) is tells_nothing(rewards_n)
+    assert all(math.isnan(after) or after == before for before, after in zip(rewards_n, kept, strict=True))
+
+
+def test_the_kept_part_is_taken_from_both_ends_and_never_from_the_masked():
+    """One success among failures stays; of two parts that vary as much the one with more successes is taken."""
+    nan = math.nan
+
+    np.testing.assert_array_equal(most_varied(np.array([0, nan, 0, 1, 0, 0.0]), 2), [nan, nan, nan, 1, nan, 0])
+    np.testing.assert_array_equal(most_varied(np.array([0, 1, 0, 1, 1, 0.0]), 3), [0, nan, nan, 1, 1, nan])

@@ -145,6 +145,16 @@ def test_groups_of_equal_rewards_are_dropped_if_asked():
     assert dropped.figures["constant_groups"] == kept.figures["constant_groups"] == 0.5
 
 
+def test_of_a_group_those_that_vary_most_are_learned_from_if_asked():
+    """Credit is given among them; the others are not in the loss, but in the step's figures."""
+    settings = replace(SETTINGS, trained_samples=2)
+    batch = make_batch([group_of(0, 0, 0, 1), group_of(1, 2, 3, 4)], settings, ENCODE, PARENTS)
+
+    assert [row.advantage for row in batch.rows if row.counts] == pytest.approx([-0.7071, 0.7071] * 2, abs=1e-4)
+    assert batch.rows.count(PLACEHOLDER) == 4
+    assert batch.figures["masked"] == 0
+
+
 def test_a_step_that_tells_nothing_is_silent():
     """All groups constant: no row pulls the policy."""
     assert make_batch([group_of(3, 3, 3, 3), group_of(0, 0, 0, 0)], SETTINGS, ENCODE, PARENTS).is_silent

@@ -48,6 +48,7 @@ SETTINGS = GrpoSettings(
     min_distinct=0.0,
     mask_truncated=False,
     drop_constant=True,
+    trained_samples=None,
     refills=0,
     logprob_bound=1e-3,
     micro_tokens=128,
