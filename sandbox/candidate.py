@@ -26,7 +26,7 @@ _LOCKED_BYTES: Final = 64 << 10
 _QUEUED_SIGNALS: Final = 256
 _ALL_DESCRIPTORS: Final = (1 << 31) - 1
 #: Programs give way to who waits for them, a model on the same cores above all: a quarter of a contended core is left.
-_NICE: Final = 5
+NICE: Final = 5
 #: What the gate says once all walls are up.
 READY: Final = b"+"
 
@@ -44,7 +44,8 @@ def wait(orders: socket.socket, walls: Walls, *, parent: int, gate: int, scratch
     Raises:
         OSError: A wall could not be built. The program has not run.
     """
-    os.setsid()
+    # A group of its own, by which it is killed, in the session of all programs, which share what cores are left them.
+    os.setpgid(0, 0)
     linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
     # A warden that died before the death signal was set sends none.
     if os.getppid() == parent and (taken := wire.receive_order(orders)) is not None:
@@ -63,7 +64,7 @@ def _become(order: Order, descriptors: Descriptors, walls: Walls, *, gate: int, 
     with contextlib.suppress(OSError):
         # The kernel's own memory killer shall take programs first.
         linux.write("/proc/self/oom_score_adj", "1000")
-    _give_way()
+    os.nice(NICE)
     _restrict_files(walls, scratch)
     _place_descriptors(descriptors, gate)
     os.chdir(scratch)
@@ -82,14 +83,6 @@ def _become(order: Order, descriptors: Descriptors, walls: Walls, *, gate: int, 
     os.write(_GATE, READY)
     os.close(_GATE)
     harness.run(source, entry_point=order.entry_point, seed=order.seed)
-
-
-def _give_way() -> None:
-    """Lower this process's claim to a contended core."""
-    os.nice(_NICE)
-    with contextlib.suppress(OSError):
-        # Where the kernel shares cores among sessions first (sched_autogroup), a session's own niceness decides.
-        linux.write("/proc/self/autogroup", str(_NICE))
 
 
 def _change_user(walls: Walls, uid: int) -> None:

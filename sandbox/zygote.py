@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import Final, NoReturn
 
 from sandbox import linux, mappings, namespaces, root, scratch, seccomp, syscalls, tree, warden, wire
+from sandbox.candidate import NICE
 from sandbox.lastly import EndsProcess
 from sandbox.types import Tier
 from sandbox.walls import LayerError, Walls, first_uid, plan
@@ -30,6 +31,11 @@ from sandbox.walls import LayerError, Walls, first_uid, plan
 _GRACE_S: Final = 15.0
 #: What wardens get to end their trees when the zygote has to end; the controller waits a little longer.
 _FAREWELL_S: Final = 4.0
+#: How often the session's claim to cores may be refused before it stays as it is, and the pause in between.
+_CLAIMS: Final = 20
+_CLAIM_PAUSE_S: Final = 0.1
+#: The niceness of this session among all others.
+_AUTOGROUP: Final = "/proc/self/autogroup"
 #: poll takes no more than some 24 days.
 _LONGEST_POLL_S: Final = 3600.0
 
@@ -47,6 +53,7 @@ def main(argument: str) -> NoReturn:
             raise LayerError(
                 "seccomp", "none in this kernel, or no table for this machine: x86-64 and aarch64 have one"
             )
+        _give_way()
         if setup.tier is Tier.FULL:
             _enter_namespaces(setup, controller)
         linux.prctl(linux.PR_SET_DUMPABLE, 0)
@@ -69,6 +76,21 @@ def _reset_signals() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def _give_way() -> None:
+    """Lower the claim of this session, to which all programs belong, to contended cores.
+
+    Where the kernel shares cores among sessions first (sched_autogroup(7)) the niceness of a process counts inside its
+    session alone. Another kernel has no such file.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        for _ in range(_CLAIMS):
+            try:
+                linux.write(_AUTOGROUP, str(NICE))
+                return
+            except BlockingIOError:  # of other users than root the kernel takes ten a second on the whole machine
+                time.sleep(_CLAIM_PAUSE_S)
 
 
 def _enter_namespaces(setup: wire.Setup, controller: int) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import sandbox
+from sandbox.candidate import NICE
 from sandbox.mappings import Mapping, parse
 
 ROOT = Path(__file__).parents[2]
@@ -128,3 +129,22 @@ def free_descriptors() -> list[int]:
     """Return the small numbers that no file of this process has."""
     taken = {int(path.name) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()}
     return [number for number in range(256) if number not in taken]
+
+
+def test_every_program_gives_way_however_fast_they_come(play) -> None:
+    """Each has a group of its own, in a session whose claim to contended cores is lowered once for all of them."""
+    autogroup = Path("/proc/self/autogroup")
+    if not autogroup.exists():
+        pytest.skip("this kernel does not share cores among sessions")
+    source = (
+        "import os\n"
+        "def solve():\n"
+        "    group = open('/proc/self/autogroup').read()\n"
+        "    return group, os.getpriority(os.PRIO_PROCESS, 0), os.getpgid(0) == os.getpid()\n"
+    )
+    mine = autogroup.read_text().split()[0]
+
+    for group, niceness, leads in (play(source).answers[0] for _ in range(30)):
+        assert group.split()[0] != mine
+        assert group.endswith(f"nice {NICE}\n")
+        assert (niceness, leads) == (NICE, True)
