@@ -7,7 +7,7 @@ rewrites, as they were sent, and prompts for edits made of the same draws. Compa
     together     the samples of a prompt one after the other, as the loop sends them
     sorted       and prompts that begin alike next to each other
     mixed        first samples of all prompts, then second ones, and so on
-    speculating  together, with n-gram speculation, which guesses that the reply goes on as the prompt did
+    guessing K   together, with engine.speculate=K, which guesses that the reply goes on as the prompt did
 
 Printed and written to OUT/figures.json: tokens/s, and which share of the prompts' tokens came from the prefix cache.
 """
@@ -26,14 +26,14 @@ from database.store import RunStore
 from evolve import compose
 from evolve.config import Config, VllmConfig
 from evolve.engine.build import vllm_start
-from evolve.engine.vllm import set_environment
+from evolve.engine.vllm import llm_arguments, set_environment
 from evolve.options import parse_options
 from evolve.types import Attempt
 
 #: Steps whose prompts are decoded again.
 STEPS = 3
-#: Tokens that are guessed at once, and how many must have been the same before.
-SPECULATION = {"method": "ngram", "num_speculative_tokens": 4, "prompt_lookup_min": 3, "prompt_lookup_max": 6}
+#: Tokens that are guessed at once.
+GUESSED = (4, 8)
 Chat = list[dict[str, str]]
 
 
@@ -109,7 +109,7 @@ def decode(job: Path) -> None:
     from vllm import LLM, SamplingParams
 
     given = json.loads(job.read_text(encoding="utf-8"))
-    llm = LLM(**given["engine"], disable_log_stats=False)
+    llm = LLM(**given["engine"] | {"disable_log_stats": False})
     sampling = SamplingParams(**given["sampling"])
     measure(llm, sampling, [given["formats"]["full"][0][:8]])  # what is compiled at first use
     rows = {
@@ -119,25 +119,6 @@ def decode(job: Path) -> None:
         for reply_format, name, order in given["measured"]
     }
     job.with_suffix(".out").write_text(json.dumps(rows), encoding="utf-8")
-
-
-def engine_options(config: Config, engine: VllmConfig, model: Path) -> dict[str, Any]:
-    """Return what the project's own engine gives vLLM, for a process without it."""
-    settings = vllm_start(config, engine, model).args[2]
-    options: dict[str, Any] = {
-        "model": str(model),
-        "dtype": settings.dtype,
-        "max_model_len": settings.max_model_len,
-        "max_num_seqs": settings.max_num_seqs,
-        "seed": settings.seed,
-        "enable_prefix_caching": True,
-    }
-    import torch
-
-    if torch.cuda.is_available():
-        graphs = {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY"}
-        return options | {"gpu_memory_utilization": settings.gpu_memory_utilization, "compilation_config": graphs}
-    return options | {"kv_cache_memory_bytes": int(settings.kv_cache_gib * 2**30), "enforce_eager": True}
 
 
 def main() -> None:
@@ -162,26 +143,21 @@ def main() -> None:
             "max_tokens": config.sampling.max_tokens,
         },
     }
-    plain = engine_options(config, config.engine, model)
-    jobs = {
-        "plain": {
-            "engine": plain,
-            "measured": [
-                ["full", "together", "together"],
-                ["full", "sorted", "sorted"],
-                ["full", "mixed", "mixed"],
-                ["edits", "together", "together"],
-            ],
-        },
-        "speculating": {
-            "engine": plain | {"speculative_config": SPECULATION},
-            "measured": [["full", "speculating", "together"], ["edits", "speculating", "together"]],
-        },
+    set_environment()
+    settings = vllm_start(config, config.engine, model).args[2]
+    orders = [["full", "together", "together"], ["full", "sorted", "sorted"], ["full", "mixed", "mixed"]]
+    jobs = {"plain": (settings, [*orders, ["edits", "together", "together"]])} | {
+        f"guessing {tokens}": (
+            replace(settings, speculate=tokens),
+            [[reply_format, f"guessing {tokens}", "together"] for reply_format in ("full", "edits")],
+        )
+        for tokens in GUESSED
     }
     rows: dict[str, Any] = {}
-    for name, own in jobs.items():
+    for name, (own, measured) in jobs.items():
         job = out / f"{name}.job"
-        job.write_text(json.dumps(common | own), encoding="utf-8")
+        row = {"engine": llm_arguments(model, own), "measured": measured}
+        job.write_text(json.dumps(common | row), encoding="utf-8")
         done = subprocess.run(
             [sys.executable, "-m", "benchmarks.decoding", "--job", str(job)], capture_output=True, text=True
         )

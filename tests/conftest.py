@@ -91,3 +91,9 @@ def made_database(request: pytest.FixtureRequest, tmp_path: Path, _patterns: Cal
     """The URL of a database of each kind whose tables were made before, without rows."""
     with BACKENDS[request.param](request.config, tmp_path, _patterns(request.param)) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def model_cache() -> Path:
+    """Where a user's models are kept too, so that the small model is fetched once a machine, not once a test run."""
+    return Path("~/.cache/thetaevolve").expanduser()

@@ -24,6 +24,8 @@ class VllmConfig(EngineConfig):
         kv_cache_gib: Memory of the key-value cache on a CPU.
         compile: Whether vLLM compiles the model first: minutes of start-up for a little speed.
         logprobs: Whether completions carry the log-probabilities of their tokens; a learner has them anyway.
+        speculate: Tokens that are guessed at once, from what followed the last few tokens before, and kept as far as
+            the model draws the same; a rewritten program repeats much of its parent. 0 for none.
         dtype: Of the weights and the computation: bfloat16, or float32 for exactness.
     """
 
@@ -34,12 +36,14 @@ class VllmConfig(EngineConfig):
     kv_cache_gib: int = 2
     compile: bool = False
     logprobs: bool = False
+    speculate: int = 0
     dtype: str = "bfloat16"
 
     def __post_init__(self) -> None:
         one_of("engine.dtype", self.dtype, ("bfloat16", "float32"))
         for name in ("max_model_len", "max_num_seqs", "kv_cache_gib"):
             at_least(f"engine.{name}", getattr(self, name), 1)
+        at_least("engine.speculate", self.speculate, 0)
         share = self.gpu_memory_utilization
         if not 0 < share <= 1:
             raise ConfigError(f"engine.gpu_memory_utilization={share} is no share: it must be above 0 and at most 1")

@@ -3,7 +3,6 @@
 import functools
 import json
 import time
-from pathlib import Path
 
 import pytest
 
@@ -17,12 +16,6 @@ from tests.engine.chat_server import ChatServer, chat
 SAMPLING = Sampling(temperature=1.0, top_p=1.0, max_tokens=24)
 #: Latency of the server's reply number k: the replies end one after the other.
 SPACING_S = 0.05
-
-
-@pytest.fixture(scope="session")
-def model_cache():
-    """Where a user's models are kept too, so that the small model is fetched once a machine, not once a test run."""
-    return Path("~/.cache/thetaevolve").expanduser()
 
 
 @pytest.fixture(scope="module")
