@@ -7,20 +7,23 @@ rewrites, as they were sent, and prompts for edits made of the same draws. Compa
     together     the samples of a prompt one after the other, as the loop sends them
     sorted       and prompts that begin alike next to each other
     mixed        first samples of all prompts, then second ones, and so on
-    guessing K   together, with engine.speculate=K, which guesses that the reply goes on as the prompt did
+    guessing K   together, with engine.speculate=K, which guesses that the reply goes on as the prompt did; on a GPU
 
-Printed and written to OUT/figures.json: tokens/s, and which share of the prompts' tokens came from the prefix cache.
+Printed and written to OUT/figures.json: tokens/s, which share of the prompts' tokens came from the prefix cache, and
+the mean log-probability of a token that was drawn, which guesses must leave as it is.
 """
 
 import json
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
+
+import torch
 
 from database.store import RunStore
 from evolve import compose
@@ -91,6 +94,18 @@ def measure(llm: Any, sampling: Any, steps: Sequence[Sequence[Chat]]) -> dict[st
     }
 
 
+def mean_logprob(llm: Any, sampling: Mapping[str, Any], chats: Sequence[Chat]) -> float:
+    """Return the mean log-probability of the tokens drawn for these prompts, each under the distribution it is from."""
+    from vllm import SamplingParams
+
+    outputs = llm.chat(list(chats), SamplingParams(**sampling, logprobs=0), use_tqdm=False)
+    replies = [output.outputs[0] for output in outputs]
+    drawn = [
+        place[token].logprob for reply in replies for token, place in zip(reply.token_ids, reply.logprobs, strict=True)
+    ]
+    return sum(drawn) / len(drawn)
+
+
 def counters(llm: Any) -> dict[str, float]:
     """Return vLLM's own counts so far."""
     names = {
@@ -112,12 +127,14 @@ def decode(job: Path) -> None:
     llm = LLM(**given["engine"] | {"disable_log_stats": False})
     sampling = SamplingParams(**given["sampling"])
     measure(llm, sampling, [given["formats"]["full"][0][:8]])  # what is compiled at first use
-    rows = {
+    rows: dict[str, dict[str, float]] = {
         f"{reply_format}, {name}": measure(
             llm, sampling, [ordered(step, given["samples"], order) for step in given["formats"][reply_format]]
         )
         for reply_format, name, order in given["measured"]
     }
+    for row, (reply_format, _, _) in zip(rows.values(), given["measured"], strict=True):
+        row["mean_logprob"] = mean_logprob(llm, given["sampling"], given["formats"][reply_format][-1])
     job.with_suffix(".out").write_text(json.dumps(rows), encoding="utf-8")
 
 
@@ -144,14 +161,14 @@ def main() -> None:
         },
     }
     set_environment()
-    settings = vllm_start(config, config.engine, model).args[2]
+    settings = replace(vllm_start(config, config.engine, model).args[2], logprobs=True)
     orders = [["full", "together", "together"], ["full", "sorted", "sorted"], ["full", "mixed", "mixed"]]
     jobs = {"plain": (settings, [*orders, ["edits", "together", "together"]])} | {
         f"guessing {tokens}": (
             replace(settings, speculate=tokens),
             [[reply_format, f"guessing {tokens}", "together"] for reply_format in ("full", "edits")],
         )
-        for tokens in GUESSED
+        for tokens in (GUESSED if torch.cuda.is_available() else ())
     }
     rows: dict[str, Any] = {}
     for name, (own, measured) in jobs.items():
@@ -169,7 +186,8 @@ def main() -> None:
     for name, row in rows.items():
         print(
             f"{name:20} {row['tokens_per_s']:8.0f} tokens/s  {100 * row['from_prefix_cache']:5.1f} % from the prefix "
-            f"cache  {row['guessed']:8.0f} tokens guessed, {100 * row['right']:.0f} % of them right"
+            f"cache  {row['guessed']:8.0f} tokens guessed, {100 * row['right']:.0f} % of them right, mean logprob "
+            f"{row['mean_logprob']:.4f}"
         )
 
 

@@ -26,7 +26,7 @@ from evolve.session import Outside, Session, begin
 from evolve.types import Outcome, StepReport
 
 #: Steps whose prompts the bare engine decodes again.
-BARE_STEPS = 3
+BARE_STEPS = 6
 
 
 def bare_rate(engine: Any, store: RunStore, steps: list[int], samples: int) -> list[dict[str, float]]:

