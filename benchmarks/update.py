@@ -86,6 +86,9 @@ class MadeUp:
         self.left -= 1
         return self.left > 0
 
+    def settle(self) -> None:
+        """Decode nothing."""
+
     def rows(self) -> Sequence[Row]:
         """Return the rows of the newest batch."""
         return () if self.batch is None else self.batch.rows

@@ -49,6 +49,8 @@ def check_grpo(config: Config, learner: GrpoConfig, model: Path | None, folder: 
         raise ConfigError(
             "learner=grpo compares the samples of a group: rollout.samples must be at least 2, 16 is usual"
         )
+    if learner.overlap and place.ranks > 1:
+        raise ConfigError(f"learner.overlap=true needs a single process, and there are {place.ranks}: leave it out")
     if learner.trained_samples is not None and learner.trained_samples > config.rollout.samples:
         raise ConfigError(
             f"learner.trained_samples={learner.trained_samples} is more than there are: a group has "
@@ -133,6 +135,7 @@ def grpo_settings(config: Config, learner: GrpoConfig, engine: VllmConfig) -> Gr
         refills=learner.refills,
         logprob_bound=learner.logprob_bound,
         micro_tokens=learner.micro_tokens,
+        overlap=learner.overlap,
         sleep=learner.sleep,
         save_steps=learner.save_steps,
         keep=learner.keep,

@@ -21,7 +21,7 @@ class Row:
         logprobs: `(T,)` log-probabilities under the engine's distribution.
         advantage: 0 when masked.
         counts: Whether its tokens are in the loss.
-        fresh: Whether the weights that learn from it have drawn it; else those of the update before have.
+        fresh: Whether it is of the update's own groups, and not of what was late of the update before.
     """
 
     prompt_ids: tuple[int, ...]
@@ -99,6 +99,8 @@ def make_batch(
     encode: Callable[[Sequence[Message]], Sequence[int]],
     parents: Mapping[int, float | None],
     late: Sequence[Grown] = (),
+    *,
+    lag: int = 0,
 ) -> Batch:
     """Return the rows and figures of the groups of one or more steps.
 
@@ -112,6 +114,7 @@ def make_batch(
         encode: From the messages of a prompt to its tokens.
         parents: Their scores, by id.
         late: Groups of the update before, with what has been evaluated since.
+        lag: Updates between the weights that drew the groups and those that learn from them.
     """
     telling = informative(groups, settings)
     silent = [group for group in groups if not any(group is other for other in telling)]
@@ -123,7 +126,7 @@ def make_batch(
     figures = _figures(groups, settings, parents)
     paused = figures.get("distinct", 1.0) < settings.min_distinct
     rows = [PLACEHOLDER] * settings.rows if paused else _arrange(fresh, grown, settings)
-    figures["staleness"] = _staleness(rows)
+    figures["staleness"] = _staleness(rows, lag)
     if settings.min_distinct:
         figures["paused"] = float(paused)
     return Batch(rows=tuple(rows), figures=figures)
@@ -181,10 +184,10 @@ def _rows(
     ]
 
 
-def _staleness(rows: Sequence[Row]) -> float:
+def _staleness(rows: Sequence[Row], lag: int) -> float:
     """Return the mean number of updates between the weights that drew a row and those that learn from it."""
     counting = [row for row in rows if row.counts]
-    return sum(not row.fresh for row in counting) / max(len(counting), 1)
+    return sum(lag + (not row.fresh) for row in counting) / max(len(counting), 1)
 
 
 def _figures(groups: Sequence[Group], settings: GrpoSettings, parents: Mapping[int, float | None]) -> dict[str, float]:

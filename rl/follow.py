@@ -44,6 +44,9 @@ class Follower:
         """Hear whether another step follows."""
         return bool(self._hear(Advance).more)
 
+    def settle(self) -> None:
+        """Decode nothing beside an update: rank 0 refuses to."""
+
     def rows(self) -> Sequence[Row]:
         """Return this rank's part of the batch."""
         return () if self.batch is None else part(self.batch.rows, self._rank, self.ranks)

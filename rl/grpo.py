@@ -102,6 +102,7 @@ class Grpo:
                         trainer.save()
                     raise
         finally:
+            rollouts.close()
             shutil.rmtree(_adapter_folder(self._policy), ignore_errors=True)
 
     def _say_where_it_goes_on(self, trained: int) -> None:
@@ -135,9 +136,9 @@ def build_trainer(settings: GrpoSettings, policy: Policy, engine: PolicyEngine, 
         )
     trainer = EvolveTrainer(policy.model, settings, rollouts, policy.folder, peft_config=adapter)
     if adapter is None:
-        trainer.use_engine(FullSync(engine, trainer, rollouts.times))
+        trainer.use_engine(FullSync(engine, trainer, rollouts))
     else:
-        trainer.use_engine(AdapterSync(engine, trainer, rollouts.times, _adapter_folder(policy)))
+        trainer.use_engine(AdapterSync(engine, trainer, rollouts, _adapter_folder(policy)))
     trainer.add_callback(StepCallback(trainer, rollouts, settings))
     return trainer
 

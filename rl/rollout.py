@@ -1,11 +1,13 @@
 """The search's steps as the trainer's rollouts: one update for one step, or for a few where groups told nothing."""
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from evolve.protocols import Store
-from evolve.types import Attempt, Group
+from evolve.types import Attempt, Group, StepReport
 from rl.batch import Batch, Grown, Row, informative, make_batch
 from rl.engine import PolicyEngine
 from rl.novelty import with_novelty
@@ -13,9 +15,18 @@ from rl.ranks import Advance, Crew, part
 from rl.settings import GrpoSettings
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Made:
+    """A step of the search that was made."""
+
+    number: int
+    groups: Sequence[Group]
+    report: StepReport
+
+
 @dataclass(slots=True)
 class StepTimes:
-    """Seconds of the GPU since the last update.
+    """Seconds of the GPU since the last update; what is decoded or waited for beside an update is not counted.
 
     Attributes:
         sync_s: The new weights go into the engine.
@@ -41,6 +52,9 @@ class Source(Protocol):
     def advance(self) -> bool:
         """Return whether another step follows."""
 
+    def settle(self) -> None:
+        """Wait until nothing is decoded any more, so that the engine can take new weights."""
+
     def rows(self) -> Sequence[Row]:
         """Return this rank's part of the batch."""
 
@@ -53,6 +67,8 @@ class Rollouts:
     """Makes steps of the search when the trainer asks for rows.
 
     The number of the step to come is drawn ahead, so that the trainer knows after each update whether there is another.
+    With `settings.overlap` that step is begun, too, in a thread of its own, before the trainer gets the rows of the one
+    before, and taken when the trainer asks for rows again.
 
     Attributes:
         attempt: Makes one step and returns its groups.
@@ -78,6 +94,9 @@ class Rollouts:
     _next: int | None = None
     _open: dict[int, list[Group]] = field(default_factory=dict)
     _foreign: set[int] = field(default_factory=set)
+    _thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="ahead"))
+    _ahead: Future[_Made] | None = None
+    _blocked_s: float = 0.0
 
     @property
     def ranks(self) -> int:
@@ -86,9 +105,20 @@ class Rollouts:
 
     def advance(self) -> bool:
         """Draw the number of the next step, and say so to the other ranks; return whether there is one."""
-        more = self._draw()
+        more = self._ahead is not None or self._draw()
         self.crew.tell(Advance(more=more))
         return more
+
+    def settle(self) -> None:
+        """Wait until the step that was begun ahead, if one was, has been made."""
+        if self._ahead is not None:
+            started = time.perf_counter()
+            wait([self._ahead])
+            self._blocked_s += time.perf_counter() - started
+
+    def close(self) -> None:
+        """Begin no more steps; one that was begun ends with the search or the engine."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
     def rows(self) -> Sequence[Row]:
         """Return this rank's part of the batch."""
@@ -105,6 +135,7 @@ class Rollouts:
         if len(prompts) * self.ranks != self.settings.rows:
             raise ValueError(f"the trainer asks for {len(prompts)} completions of a step of {self.settings.rows}")
         self.is_deciding = True
+        lag = int(self._ahead is not None)
         made = self._step()
         for _ in range(self.settings.refills):
             telling = informative(_flat(made), self.settings)
@@ -112,25 +143,56 @@ class Rollouts:
                 break
             made |= self._step()
         self.engine.sleep()
-        self.batch = make_batch(_flat(made), self.settings, self.engine.encode, self._scores(made), self._late())
+        self.batch = make_batch(
+            _flat(made), self.settings, self.engine.encode, self._scores(made), self._late(), lag=lag
+        )
         self._open = made
+        if self.settings.overlap and self._draw():
+            self._ahead = self._thread.submit(self._make, self._drawn())
         self.is_deciding = False
         self.crew.tell(self.batch)
         return as_rollout(self.rows())
 
     def _step(self) -> dict[int, list[Group]]:
+        """Return the groups of the next step: of the one that was begun ahead, as far as it is evaluated by now."""
+        if self._ahead is None:
+            made = self._make(self._drawn())
+            groups = made.groups
+            self.times.generate_s += made.report.generate_s
+            self.times.wait_s += made.report.tail_s
+        else:
+            self.settle()
+            made, self._ahead = self._ahead.result(), None
+            groups = self._stored(made.number, len(made.groups))
+            tail_s = min(self._blocked_s, made.report.tail_s)
+            self.times.wait_s += tail_s
+            self.times.generate_s += self._blocked_s - tail_s
+            self._blocked_s = 0.0
+        self.last = made.number
+        own = [tuple(attempt for attempt in group if attempt.id not in self._foreign) for group in groups]
+        return {made.number: [with_novelty(group, self.settings.novelty) for group in own]}
+
+    def _drawn(self) -> int:
+        """Return the number that was drawn, once."""
         if self._next is None:
             raise ValueError("a step was asked for after the last one")
         number, self._next = self._next, None
+        return number
+
+    def _make(self, number: int) -> _Made:
         # After a kill some of the step's attempts are there already; other weights may have made them.
         self._foreign |= {attempt.id for attempt in self.store.attempts_of(number)}
-        made = self.attempt(number)
-        report = self.store.reports()[-1]
-        self.times.generate_s += report.generate_s
-        self.times.wait_s += report.tail_s
-        self.last = number
-        own = [tuple(attempt for attempt in group if attempt.id not in self._foreign) for group in made]
-        return {number: [with_novelty(group, self.settings.novelty) for group in own]}
+        groups = self.attempt(number)
+        return _Made(number=number, groups=groups, report=self.store.reports()[-1])
+
+    def _stored(self, step: int, groups: int) -> list[Group]:
+        """Return what is stored of a step's groups by now."""
+        first = 1 + (step - 1) * self.settings.rows
+        places: list[list[Attempt]] = [[] for _ in range(groups)]
+        for attempt in self.store.attempts_of(step):
+            if attempt.id not in self._foreign:
+                places[(attempt.id - first) // self.settings.samples].append(attempt)
+        return [tuple(place) for place in places]
 
     def _scores(self, made: Mapping[int, Sequence[Group]]) -> dict[int, float | None]:
         """Return the parents' scores by id."""
@@ -141,15 +203,10 @@ class Rollouts:
         """Return the groups of the last update of which more has been evaluated since: slow programs teach, too."""
         grown = []
         for step, groups in self._open.items():
-            first = 1 + (step - 1) * self.settings.rows
-            places: list[list[Attempt]] = [[] for _ in groups]
-            for attempt in self.store.attempts_of(step):
-                if attempt.id not in self._foreign:
-                    places[(attempt.id - first) // self.settings.samples].append(attempt)
-            for before, now in zip(groups, places, strict=True):
+            for before, now in zip(groups, self._stored(step, len(groups)), strict=True):
                 late = frozenset(attempt.id for attempt in now) - {attempt.id for attempt in before}
                 if late:
-                    grown.append(Grown(group=with_novelty(tuple(now), self.settings.novelty), late=late))
+                    grown.append(Grown(group=with_novelty(now, self.settings.novelty), late=late))
         return grown
 
 

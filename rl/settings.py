@@ -65,6 +65,7 @@ class GrpoSettings:
     refills: int
     logprob_bound: float
     micro_tokens: int
+    overlap: bool
     sleep: bool
     save_steps: int
     keep: int

@@ -9,22 +9,23 @@ from typing import Any
 from torch.distributed.tensor import DTensor
 
 from rl.engine import PolicyEngine
-from rl.rollout import StepTimes
+from rl.rollout import Source
 
 
 class FullSync:
     """Sends all weights, in the trainer's float32; the engine rounds its own copy."""
 
-    def __init__(self, engine: PolicyEngine, trainer: Any, times: StepTimes) -> None:
+    def __init__(self, engine: PolicyEngine, trainer: Any, rollouts: Source) -> None:
         self._engine = engine
         self._trainer = trainer
-        self._times = times
+        self._rollouts = rollouts
 
     def sync_weights(self) -> None:
         """Load the trainer's weights into the engine; TRL calls this once for every update."""
+        self._rollouts.settle()
         started = time.perf_counter()
         self._engine.load_weights(self._weights())
-        self._times.sync_s += time.perf_counter() - started
+        self._rollouts.times.sync_s += time.perf_counter() - started
 
     def _weights(self) -> Iterator[tuple[str, Any]]:
         model = self._trainer.accelerator.unwrap_model(self._trainer.model)
@@ -35,14 +36,15 @@ class FullSync:
 class AdapterSync:
     """Sends the adapter, by a folder in shared memory; the frozen model is never touched."""
 
-    def __init__(self, engine: PolicyEngine, trainer: Any, times: StepTimes, folder: Path) -> None:
+    def __init__(self, engine: PolicyEngine, trainer: Any, rollouts: Source, folder: Path) -> None:
         self._engine = engine
         self._trainer = trainer
-        self._times = times
+        self._rollouts = rollouts
         self._folder = folder
 
     def sync_weights(self) -> None:
         """Load the trainer's adapter into the engine under a number of its own."""
+        self._rollouts.settle()
         started = time.perf_counter()
         accelerator = self._trainer.accelerator
         model = accelerator.unwrap_model(self._trainer.model)
@@ -53,7 +55,7 @@ class AdapterSync:
         accelerator.wait_for_everyone()
         # Numbers grow with the updates and go on after a resume.
         self._engine.load_adapter(self._folder, self._trainer.state.global_step + 1)
-        self._times.sync_s += time.perf_counter() - started
+        self._rollouts.times.sync_s += time.perf_counter() - started
 
 
 def _whole(weight: Any) -> Any:

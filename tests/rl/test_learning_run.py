@@ -177,6 +177,19 @@ def test_a_run_is_not_resumed_with_another_way_to_train(killed_and_resumed, tmp_
     assert trainings(run) == before
 
 
+def test_the_next_step_is_made_beside_the_update(tiny_model, tmp_path):
+    """Each of four steps is learned from once, from the second on with the weights one update on."""
+    run = tmp_path / "run"
+    words = ("learner.overlap=true", "learner.learning_rate=1e-5", "learner.logprob_bound=0.05", "budget.steps=4")
+    done = evolve(tmp_path, *WORDS, *words, f"model={tiny_model}", f"run.dir={run}")
+    updates = trainings(run)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert sorted(updates) == [1, 2, 3, 4]
+    assert [updates[step]["staleness"] for step in range(1, 5)] == [0, 1, 1, 1]
+    assert rows(run, "select count(*), min(reward) is not null from attempts where step > 0") == [(64, 1)]
+
+
 def test_an_adapter_is_learned_served_and_exported(tiny_model, tmp_path):
     """The engine and the trainer agree after each swap; alone and merged the export is the same model."""
     import torch

@@ -12,6 +12,7 @@ from support import TRIVIAL
 
 from evolve.compose import check_learner
 from evolve.errors import ConfigError
+from evolve.launch import Place
 from evolve.options import parse_options
 from evolve.run_folder import RunFolder
 from rl.memory import Machine, check_memory, needed_bytes
@@ -42,6 +43,7 @@ def large_model(tmp_path):
     ("words", "line"),
     [
         (("rollout.samples=1",), r"rollout\.samples must be at least 2"),
+        (("learner.overlap=true", "learner.sleep=true"), r"overlap=true decodes while it trains"),
         (("learner.trained_samples=9", "rollout.samples=8"), r"trained_samples=9 is more .* rollout\.samples=8"),
         (("sampling.top_p=0.9",), r"sampling\.top_p must be 1, not 0\.9"),
         (("sampling.temperature=0",), r"sampling\.temperature must be above 0"),
@@ -60,6 +62,15 @@ def test_a_run_that_cannot_be_learned_from_is_refused(words, line, large_model, 
         check_learner(parse_options([*WORDS, *words]), large_model, RunFolder(tmp_path))
 
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.skipif(find_spec("trl") is None, reason="needs the extra `rl`")
+@pytest.mark.filterwarnings("ignore")
+def test_steps_are_made_ahead_by_a_single_process_alone(large_model, tmp_path):
+    """The others hear what to decode between two updates."""
+    config = parse_options([*WORDS, "learner.overlap=true"])
+    with pytest.raises(ConfigError, match=r"learner\.overlap=true needs a single process, and there are 2"):
+        check_learner(config, large_model, RunFolder(tmp_path), Place(ranks=2, here=2))
 
 
 @pytest.mark.parametrize(

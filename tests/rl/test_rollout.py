@@ -132,3 +132,84 @@ def test_the_figures_compare_with_the_parents_of_the_store():
     ready(["-"] * 8, None)
 
     assert (ready.batch.figures["changed"], ready.batch.figures["improved"]) == (5 / 8, 4 / 8)
+
+
+class StoredSteps(Steps):
+    """Makes steps of two telling groups each, of which the last attempt is stored only after the step has ended."""
+
+    def __call__(self, number):
+        self.asked.append(number)
+        first = 1 + 8 * (number - 1)
+        groups = [group_of(1, 2, 3, 4 + number, step=number), group_of(1, 2, 3, 4 + number, step=number)]
+        whole = [
+            tuple(replace(made, id=first + 4 * place + made.completion.sample) for made in group)
+            for place, group in enumerate(groups)
+        ]
+        self.store.stored[number] = [*whole[0], *whole[1]]
+        self.store.steps.append(report(number))
+        return [whole[0], whole[1][:3]]
+
+
+def ahead(last, **changes):
+    """Return rollouts that make the next step beside each update, ready for the first."""
+    store = ListStore()
+    steps = StoredSteps(store)
+    ready = Rollouts(steps, steps_until(last), SilentEngine(), store, replace(SETTINGS, overlap=True, **changes))
+    assert ready.advance()
+    return ready, steps
+
+
+def test_the_next_step_is_made_beside_the_update():
+    """When the rows of a step are there the next one has begun; its weights are those of before the update."""
+    ready, steps = ahead(last=3)
+    learned, staleness = [], []
+    for asked in ([1, 2], [1, 2, 3], [1, 2, 3]):
+        ready(["-"] * 8, None)
+        ready.settle()
+        assert steps.asked == asked
+        learned.append(ready.last)
+        staleness.append(ready.batch.figures["staleness"])
+        more = ready.advance()
+
+    assert learned == [1, 2, 3]
+    assert not more
+    assert staleness == [0, 1, 1]
+
+
+def test_what_is_evaluated_until_a_step_made_ahead_is_taken_is_its_own():
+    """Steps 2 and 3 are whole by then; of the first one an attempt comes late, and finds no free row in the second."""
+    ready, _ = ahead(last=3)
+    counts = []
+    for _ in range(3):
+        ready(["-"] * 8, None)
+        counts.append(sum(row.counts for row in ready.batch.rows))
+        ready.settle()
+        ready.advance()
+
+    assert counts == [7, 8, 8]
+
+
+def test_only_what_the_trainer_waits_for_is_the_gpus_time():
+    """A step that was made beside an update, and is there when it is asked for, costs nothing more."""
+    ready, _ = ahead(last=2)
+    ready(["-"] * 8, None)
+    first = (ready.times.generate_s, ready.times.wait_s)
+    ready.settle()
+    ready.times.generate_s = ready.times.wait_s = 0.0
+    ready.advance()
+    ready(["-"] * 8, None)
+
+    assert first == (1.0, 0.5)
+    assert ready.times.generate_s + ready.times.wait_s < 0.5
+
+
+def test_what_goes_wrong_beside_an_update_is_raised_when_the_step_is_asked_for():
+    """The update that was being computed is not lost."""
+    ready, steps = ahead(last=3)
+    ready.attempt = lambda number: steps(number) if number == 1 else 1 / 0
+    ready(["-"] * 8, None)
+    ready.settle()
+    assert ready.advance()
+
+    with pytest.raises(ZeroDivisionError):
+        ready(["-"] * 8, None)

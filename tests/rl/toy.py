@@ -52,6 +52,7 @@ SETTINGS = GrpoSettings(
     refills=0,
     logprob_bound=1e-3,
     micro_tokens=128,
+    overlap=False,
     sleep=False,
     save_steps=1000,
     keep=2,
