@@ -74,8 +74,8 @@ class GrpoConfig(LearnerConfig):
             more than this on average.
         micro_tokens: Tokens that go through the trainer at once, which bounds memory; at least one completion does.
         overlap: Whether the next step is made while an update is computed, by the weights of before it: what is learned
-            from is one update old, and a step takes as long as the longer of the two. Not with sleep, nor with several
-            processes.
+            from is one update old, and a step takes as long as the longer of the two. Not with sleep, refills or
+            several processes.
         sleep: Whether the engine gives its memory to the trainer during an update, for a few seconds a step.
         save_steps: Updates between two checkpoints; the last update of a session is always saved.
         keep: Newest checkpoints that are kept.
@@ -132,9 +132,10 @@ class GrpoConfig(LearnerConfig):
                 f"learner.entropy_bonus={self.entropy_bonus} is above learner.entropy_cap={self.entropy_cap}, the most "
                 "that learner.entropy_target may make of it: lower the bonus or raise the cap"
             )
-        if self.overlap and self.sleep:
+        if self.overlap and (self.sleep or self.refills):
+            other = "learner.sleep=true" if self.sleep else f"learner.refills={self.refills}"
             raise ConfigError(
-                "learner.overlap=true decodes while it trains, and learner.sleep=true cannot: take one of them"
+                f"learner.overlap=true makes one step beside each update, {other} cannot: take one of them"
             )
         if not 0 <= self.min_distinct <= 1:
             raise ConfigError(f"learner.min_distinct={self.min_distinct} is no share: it must be from 0 to 1")

@@ -43,7 +43,8 @@ def large_model(tmp_path):
     ("words", "line"),
     [
         (("rollout.samples=1",), r"rollout\.samples must be at least 2"),
-        (("learner.overlap=true", "learner.sleep=true"), r"overlap=true decodes while it trains"),
+        (("learner.overlap=true", "learner.sleep=true"), r"overlap=true .*, learner\.sleep=true cannot"),
+        (("learner.overlap=true", "learner.refills=1"), r"overlap=true .*, learner\.refills=1 cannot"),
         (("learner.trained_samples=9", "rollout.samples=8"), r"trained_samples=9 is more .* rollout\.samples=8"),
         (("sampling.top_p=0.9",), r"sampling\.top_p must be 1, not 0\.9"),
         (("sampling.temperature=0",), r"sampling\.temperature must be above 0"),
