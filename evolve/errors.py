@@ -56,5 +56,9 @@ class LearnerError(EvolveError):
     """Training cannot go on; the database and the last checkpoint are kept and the run can be resumed."""
 
 
+class AbandonedError(EvolveError):
+    """The run was given up by one thread while another went on with it."""
+
+
 class StoreError(EvolveError):
     """The database cannot be used."""

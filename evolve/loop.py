@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from evolve.budget import Budget, Tally, spent
 from evolve.confirm import Check, Confirmer
+from evolve.errors import AbandonedError
 from evolve.evaluate import Evaluator
 from evolve.parse import Child, ReplyFailure, parse_reply
 from evolve.prompt import Prompter
@@ -142,7 +143,11 @@ class Evolution:
         self.ended = reason
 
     def step(self, number: int) -> Sequence[Group]:
-        """Make one step and return its groups; attempts that the step did not wait for are missing in them."""
+        """Make one step and return its groups; attempts that the step did not wait for are missing in them.
+
+        Raises:
+            AbandonedError: Another thread has closed this run meanwhile; the step is not finished.
+        """
         parts = self._parts
         stored = parts.store.attempts_of(number)  # not empty when a kill cut this step short
         prompts = [self._prompt(number, group) for group in range(self._settings.parents)]  # 1 sample, 2 prompt
@@ -156,7 +161,10 @@ class Evolution:
                 if self._spent(number - 1):
                     break
         generated = self._clock()
-        attempts = sorted([*self._unsettled, *stored, *self._harvest(futures)], key=lambda attempt: attempt.id)
+        harvested = self._harvest(futures)
+        if self._abandoned.is_set():  # by another thread, and the step is not whole
+            raise AbandonedError("the run was given up while a step was being made; resume it")
+        attempts = sorted([*self._unsettled, *stored, *harvested], key=lambda attempt: attempt.id)
         self._unsettled = []
         self._finish(number, attempts, started=started, generated=generated)
         return [
@@ -199,6 +207,8 @@ class Evolution:
 
     def _mutate(self, prompt: GroupPrompt, completion: Completion) -> Attempt | None:
         """Take one completion from its text to its row in the database; None when the run was abandoned meanwhile."""
+        if self._abandoned.is_set():
+            return None
         parts = self._parts
         parent = prompt.parent
         evaluations: tuple[Evaluation, ...] = ()
@@ -369,7 +379,8 @@ class Evolution:
         """
         if abandon:
             self._abandoned.set()
-        self._pool.shutdown(wait=not abandon, cancel_futures=abandon)
+        # What is queued is not cancelled, for who waits for it would not hear of that; it ends as soon as it begins.
+        self._pool.shutdown(wait=not abandon)
         if not abandon:  # what ended after the last step is confirmed too; a resume lets it into the population
             late = (future.result() for future in self._late)
             self._confirm([attempt for attempt in late if attempt is not None])

@@ -190,6 +190,19 @@ def test_the_next_step_is_made_beside_the_update(tiny_model, tmp_path):
     assert rows(run, "select count(*), min(reward) is not null from attempts where step > 0") == [(64, 1)]
 
 
+def test_what_ends_an_update_ends_the_step_beside_it(tiny_model, tmp_path):
+    """No engine agrees with its trainer to the last bit, so that the first update stops the run, and all of it."""
+    run = tmp_path / "run"
+    words = ("learner.overlap=true", "learner.logprob_bound=1e-12", "budget.steps=500")
+    done = evolve(tmp_path, *WORDS, *words, f"model={tiny_model}", f"run.dir={run}")
+    whole = rows(run, "select count(attempts.id) from steps join attempts using (step) where step > 0 group by step")
+
+    assert done.returncode == 1
+    assert "engine and trainer disagree" in done.stderr
+    assert set(whole) == {(16,)}  # of the first, and of the second where it was quicker than the update
+    assert trainings(run) == {}
+
+
 def test_an_adapter_is_learned_served_and_exported(tiny_model, tmp_path):
     """The engine and the trainer agree after each swap; alone and merged the export is the same model."""
     import torch
