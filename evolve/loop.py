@@ -251,6 +251,8 @@ class Evolution:
             finished_s=self._clock(),
         )
         parts.store.insert_attempt(attempt)  # 8 insert
+        if self._abandoned.is_set():  # nothing is confirmed any more
+            return None
         if self._tally.add(attempt):
             self._confirmer.begin(attempt)
         parts.observer.attempted(attempt)
