@@ -82,9 +82,10 @@ def _give_way() -> None:
     """Lower the claim of this session, to which all programs belong, to contended cores.
 
     Where the kernel shares cores among sessions first (sched_autogroup(7)) the niceness of a process counts inside its
-    session alone. Another kernel has no such file.
+    session alone. Another kernel has no such file, and a container may forbid to write to it; what is asked for is a
+    courtesy, not a wall.
     """
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(OSError):
         for _ in range(_CLAIMS):
             try:
                 linux.write(_AUTOGROUP, str(NICE))

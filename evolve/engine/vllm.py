@@ -27,8 +27,7 @@ from evolve.errors import ConfigError, EngineError
 from evolve.types import Completion, FinishReason, Message, Request
 
 _GIB = 2**30
-#: A guess goes on where so many tokens stood before, the more the better. On recorded replies of a model of 1.5 billion
-#: parameters other lengths, from 2 to 10, guessed as well.
+#: A guess goes on where so many tokens stood before, the more the better (benchmarks/replies.py counts with these).
 _FEWEST_ALIKE, _MOST_ALIKE = 3, 6
 #: How much of vLLM's own message is repeated, in characters.
 _MESSAGE_CHARACTERS = 400
