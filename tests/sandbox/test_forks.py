@@ -134,7 +134,10 @@ def free_descriptors() -> list[int]:
 def test_every_program_gives_way_however_fast_they_come(play) -> None:
     """Each has a group of its own, in a session whose claim to contended cores is lowered once for all of them."""
     autogroup = Path("/proc/self/autogroup")
-    if not autogroup.exists():
+    new_session = subprocess.run(
+        ["cat", str(autogroup)], start_new_session=True, capture_output=True, text=True, check=False
+    )
+    if not new_session.stdout:
         pytest.skip("this kernel does not share cores among sessions")
     source = (
         "import os\n"
@@ -142,9 +145,9 @@ def test_every_program_gives_way_however_fast_they_come(play) -> None:
         "    group = open('/proc/self/autogroup').read()\n"
         "    return group, os.getpriority(os.PRIO_PROCESS, 0), os.getpgid(0) == os.getpid()\n"
     )
-    mine = autogroup.read_text().split()[0]
+    mine = autogroup.read_text()  # nothing at all in the kernel's first session, to which a container's process 1 belongs
 
     for group, niceness, leads in (play(source).answers[0] for _ in range(30)):
-        assert group.split()[0] != mine
+        assert group.split()[0] not in mine.split()
         assert group.endswith(f"nice {NICE}\n")
         assert (niceness, leads) == (NICE, True)
