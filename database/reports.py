@@ -1,15 +1,16 @@
 """What the command line and the report ask of a run."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from sqlalchemy import Select, and_, func, select
+from sqlalchemy import Select, and_, case, func, select
 from sqlalchemy.orm import aliased
 
 from database.access import RunAccess
+from database.codec import unpack_messages
 from database.mapping import to_evaluation, to_program
-from database.rows import AttemptRow, ConfirmationRow, EvaluationRow, ProgramRow
+from database.rows import AttemptRow, ConfirmationRow, EvaluationRow, ProgramRow, PromptRow
 from evolve.errors import NotFoundError
-from evolve.types import Direction, Evaluation, Outcome, Program
+from evolve.types import Direction, Evaluation, Outcome, Program, PromptTally
 
 #: The id of the seed program and of its attempt, which no model made; merged programs, of other runs, lie below it.
 SEED_ID = 0
@@ -119,6 +120,38 @@ class RunReports(RunAccess):
         with self._reading() as connection:
             tokens, prompt_tokens = connection.execute(query).one()
         return int(tokens or 0), int(prompt_tokens or 0)
+
+    def prompt_tallies(self, direction: Direction) -> Iterator[PromptTally]:
+        """Yield every prompt that the model was sent with what came of it; the text of one is read at a time."""
+        parent = aliased(ProgramRow)
+        gained = ProgramRow.score > parent.score if direction is Direction.MAX else ProgramRow.score < parent.score
+        sound = case((ProgramRow.identity.not_in(self._quarantined()), ProgramRow.score))
+        tallies = (
+            select(
+                AttemptRow.prompt_sha256,
+                func.count().label("completions"),
+                func.count(ProgramRow.score).label("valid"),
+                func.count(case((gained, 1))).label("improved"),
+                (func.max(sound) if direction is Direction.MAX else func.min(sound)).label("best"),
+            )
+            .outerjoin(ProgramRow, and_(ProgramRow.run_id == AttemptRow.run_id, ProgramRow.id == AttemptRow.id))
+            .outerjoin(parent, and_(parent.run_id == AttemptRow.run_id, parent.id == AttemptRow.parent_id))
+            .where(AttemptRow.run_id == self.record.id, AttemptRow.step > 0)
+            .group_by(AttemptRow.prompt_sha256)
+        )
+        with self._reading() as connection:
+            counted = connection.execute(tallies).all()
+        text = select(PromptRow.messages).where(PromptRow.run_id == self.record.id)
+        for row in counted:
+            with self._reading() as connection:
+                packed = connection.execute(text.where(PromptRow.sha256 == row.prompt_sha256)).scalar_one()
+            yield PromptTally(
+                messages=unpack_messages(packed),
+                completions=row.completions,
+                valid=row.valid,
+                improved=row.improved,
+                best=row.best,
+            )
 
     def _quarantined(self) -> Select[str]:
         """Return the query for the identities of the programs in quarantine."""

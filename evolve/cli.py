@@ -62,8 +62,8 @@ USAGE = """usage: evolve COMMAND [key=value ...]
   evolve resume run=DIR [budget...=]                            go on with a run
   evolve show [run=DIR] [program=ID] [view=VIEW] [runs=DIR] [limit=N] [format=json]
                                                                 runs, a run, or a program; VIEW is one of summary,
-                                                                best, lineage, outcomes, islands, archive, steps,
-                                                                trainings, confirmations
+                                                                best, lineage, outcomes, moves, islands, archive,
+                                                                steps, trainings, confirmations
   evolve merge from=DIR to=DIR [programs=N]                     take the best programs of one run into another
   evolve export run=DIR to=FILE.jsonl|FILE.parquet              every attempt with its texts, for other programs
   evolve export run=DIR to=FOLDER [form=merged|adapter]         the model that a run trained, for other tasks

@@ -17,7 +17,7 @@ from evolve.compose import open_run, problem_of
 from evolve.errors import EvolveError, InputError, NotFoundError
 from evolve.show import text, views
 from evolve.show.shapes import RunRow
-from evolve.types import Direction
+from evolve.types import Problem
 from evolve.words import named_words, output_format
 
 #: How many of the best programs are shown where the user names no number.
@@ -27,15 +27,16 @@ _MOST = 2**53
 #: Nothing is folded where nobody looks at it, in characters.
 _PIPE_WIDTH = 10_000
 #: The views of a run, beside its lineages.
-_VIEWS: Mapping[str, tuple[Callable[[RunStore, Direction, int], Any], Callable[[Console, Any], None]]] = {
-    "summary": (views.run_view, text.print_run),
-    "best": (views.best_view, text.print_best),
-    "outcomes": (lambda store, _direction, _limit: views.outcomes_view(store), text.print_outcomes),
-    "islands": (lambda store, direction, _limit: views.islands_view(store, direction), text.print_islands),
-    "archive": (lambda store, direction, _limit: views.archive_view(store, direction), text.print_archive),
-    "steps": (lambda store, _direction, _limit: views.steps_view(store), text.print_steps),
-    "trainings": (lambda store, _direction, _limit: views.trainings_view(store), text.print_trainings),
-    "confirmations": (lambda store, _direction, _limit: views.confirmations_view(store), text.print_confirmations),
+_VIEWS: Mapping[str, tuple[Callable[[RunStore, Problem, int], Any], Callable[[Console, Any], None]]] = {
+    "summary": (lambda store, problem, limit: views.run_view(store, problem.direction, limit), text.print_run),
+    "best": (lambda store, problem, limit: views.best_view(store, problem.direction, limit), text.print_best),
+    "outcomes": (lambda store, _problem, _limit: views.outcomes_view(store), text.print_outcomes),
+    "moves": (lambda store, problem, _limit: views.moves_view(store, problem), text.print_moves),
+    "islands": (lambda store, problem, _limit: views.islands_view(store, problem.direction), text.print_islands),
+    "archive": (lambda store, problem, _limit: views.archive_view(store, problem.direction), text.print_archive),
+    "steps": (lambda store, _problem, _limit: views.steps_view(store), text.print_steps),
+    "trainings": (lambda store, _problem, _limit: views.trainings_view(store), text.print_trainings),
+    "confirmations": (lambda store, _problem, _limit: views.confirmations_view(store), text.print_confirmations),
 }
 
 
@@ -57,7 +58,7 @@ def show(words: Sequence[str], console: Console) -> int:
         raise InputError("run= and runs= exclude each other: name one run, or a folder of runs")
     view, number, limit = _wanted(named)
     with open_run(Path(named["run"]).expanduser()) as (config, store):
-        shown, print_text = _shown(store, problem_of(config).direction, view, number, limit)
+        shown, print_text = _shown(store, problem_of(config), view, number, limit)
     _print(console, shown, None if as_json else print_text)
     return 0
 
@@ -88,20 +89,20 @@ def _wanted(named: Mapping[str, str]) -> tuple[str, int | None, int]:
 
 
 def _shown(
-    store: RunStore, direction: Direction, view: str, number: int | None, limit: int
+    store: RunStore, problem: Problem, view: str, number: int | None, limit: int
 ) -> tuple[Any, Callable[[Console, Any], None]]:
     """Return what a view shows, and what prints it."""
     if view == "attempt" and number is not None:
         return views.attempt_view(store, number), text.print_attempt
     if view == "lineage":
         if number is None:
-            best = store.best_programs(1, direction)
+            best = store.best_programs(1, problem.direction)
             if not best:
                 raise NotFoundError("the run has no valid program yet: wait for its first step")
             number = best[0].id
-        return views.lineage_view(store, number, direction), text.print_lineage
+        return views.lineage_view(store, number, problem.direction), text.print_lineage
     read, print_text = _VIEWS[view]
-    return read(store, direction, limit), print_text
+    return read(store, problem, limit), print_text
 
 
 def _runs(folder: Path) -> list[RunRow]:

@@ -68,6 +68,21 @@ class OutcomeView(TypedDict):
     share: float
 
 
+class MoveView(TypedDict):
+    """view=moves is a list of these: what came of the prompts that showed one of the problem's ideas, best first.
+
+    `move` is None for the prompts that showed none, or one that the problem no longer has. `valid` and `improved` are
+    shares of the completions: programs of their own that are valid, and those that are better than their parent;
+    `best` is the best score that counts.
+    """
+
+    move: str | None
+    completions: int
+    valid: float
+    improved: float
+    best: float | None
+
+
 class AvoidedView(TypedDict):
     """Evaluations that the identity check saved.
 

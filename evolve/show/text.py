@@ -12,6 +12,7 @@ from evolve.show.shapes import (
     ConfirmationView,
     IslandView,
     LineageView,
+    MoveView,
     OutcomesView,
     ProgramView,
     RunRow,
@@ -107,6 +108,23 @@ def print_outcomes(console: Console, view: OutcomesView) -> None:
         f"program ({avoided['unchanged']} unchanged, {avoided['duplicate']} duplicate, {avoided['shared']} shared with "
         f"another of their step); {view['evaluated']} programs were run",
     )
+
+
+def print_moves(console: Console, rows: Sequence[MoveView]) -> None:
+    """Print what came of each idea, its text last."""
+    if not rows:
+        _line(console, "no moves: the run has no completion yet")
+        return
+    flat = [
+        {
+            **row,
+            "valid": _percent(row["valid"]),
+            "improved": _percent(row["improved"]),
+            "move": row["move"] or "(none)",
+        }
+        for row in rows
+    ]
+    _table(console, ("completions", "valid", "improved", "best", "move"), flat)
 
 
 def print_islands(console: Console, rows: Sequence[IslandView]) -> None:

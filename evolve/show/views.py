@@ -3,6 +3,7 @@
 import difflib
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 
 from database.store import RunStore
 from evolve.show.shapes import (
@@ -12,6 +13,7 @@ from evolve.show.shapes import (
     EvaluationView,
     IslandView,
     LineageView,
+    MoveView,
     OutcomesView,
     ProgramView,
     RunView,
@@ -20,7 +22,7 @@ from evolve.show.shapes import (
     TrainingView,
 )
 from evolve.standing import best_curve
-from evolve.types import ArchiveCell, Confirmation, Direction, Evaluation, Outcome, Program
+from evolve.types import ArchiveCell, Confirmation, Direction, Evaluation, Outcome, Problem, Program, PromptTally
 
 
 def run_view(store: RunStore, direction: Direction, limit: int) -> RunView:
@@ -159,6 +161,35 @@ def outcomes_view(store: RunStore) -> OutcomesView:
             "share": total / (total + distinct) if total else 0.0,
         },
     }
+
+
+def moves_view(store: RunStore, problem: Problem) -> list[MoveView]:
+    """Return what came of each of the problem's moves, the one that improved the most first."""
+    tallies: defaultdict[str | None, list[PromptTally]] = defaultdict(list)
+    for tally in store.prompt_tallies(problem.direction):
+        tallies[_move_of(tally, problem.moves)].append(tally)
+    rows: list[MoveView] = []
+    for move, of_move in tallies.items():
+        completions = sum(tally.completions for tally in of_move)
+        scores = [tally.best for tally in of_move if tally.best is not None]
+        rows.append(
+            {
+                "move": move,
+                "completions": completions,
+                "valid": sum(tally.valid for tally in of_move) / completions,
+                "improved": sum(tally.improved for tally in of_move) / completions,
+                "best": max(scores, key=problem.direction.rank, default=None),
+            }
+        )
+    return sorted(rows, key=lambda row: (-row["improved"], -_rank(row["best"], problem.direction)))
+
+
+def _move_of(tally: PromptTally, moves: Sequence[str]) -> str | None:
+    """Return the move that a prompt shows: it stands behind all programs, which could quote one."""
+    text = tally.messages[-1].content
+    places = {move: text.rfind(move.strip()) for move in moves}
+    shown = [move for move in moves if places[move] >= 0]
+    return max(shown, key=lambda move: places[move] + len(move), default=None)
 
 
 def islands_view(store: RunStore, direction: Direction) -> list[IslandView]:

@@ -147,6 +147,23 @@ class StepReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PromptTally:
+    """What came of the completions of one prompt.
+
+    Attributes:
+        valid: Completions that made a valid program of their own.
+        improved: Of them, those that are better than their parent.
+        best: Best of their scores that count, programs in quarantine left out.
+    """
+
+    messages: tuple[Message, ...]
+    completions: int
+    valid: int
+    improved: int
+    best: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
     """What the learner did after one step.
 

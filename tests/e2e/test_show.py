@@ -87,7 +87,8 @@ def test_a_run_that_cannot_be_read_leaves_the_others_in_the_list(climb, tmp_path
 
 
 @pytest.mark.parametrize(
-    "view", ["best", "outcomes", "islands", "archive", "steps", "trainings", "confirmations", "summary", "lineage"]
+    "view",
+    ["best", "outcomes", "moves", "islands", "archive", "steps", "trainings", "confirmations", "summary", "lineage"],
 )
 def test_each_view_is_printed_as_text_and_as_json(view, climb, capsys):
     """No view fails on a real run, and none prints an escape sequence into a pipe."""
@@ -102,7 +103,7 @@ def test_each_view_is_printed_as_text_and_as_json(view, climb, capsys):
     ("words", "part"),
     [
         (["view=best"], "view= needs run=DIR"),
-        (["run={climb}", "view=tree"], "summary, best, outcomes, islands"),
+        (["run={climb}", "view=tree"], "summary, best, outcomes, moves, islands"),
         (["run={climb}", "program=1", "view=steps"], "attempt, lineage"),
         (["run={climb}", "program=first"], "program=first is no id"),
         (["run={climb}", "program=99"], "no attempt 99"),

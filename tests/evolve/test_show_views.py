@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from attempts import attempt, cell_of, child, completion, member_of, new_run, report, valid
@@ -10,7 +11,8 @@ from rich.console import Console
 
 from database import RunStore, open_database
 from evolve.show import text, views
-from evolve.types import Confirmation, Direction, Draw, Evaluation, Origin, Outcome, Training
+from evolve.types import Confirmation, Direction, Draw, Evaluation, Message, Origin, Outcome, Training
+from problems import load_problem
 
 
 @pytest.fixture
@@ -159,6 +161,47 @@ def test_what_a_model_wrote_is_neither_obeyed_nor_read_as_markup(store):
     for words in shown:
         assert "\x1b" not in words
         assert r"[bold]\x1b[2J" in words
+
+
+def test_moves_are_told_apart_by_the_prompts_that_showed_them(store):
+    """A move that a program quotes is not the one that was shown, and one that another begins with is not that one."""
+    problem = replace(load_problem("circle_packing"), moves=("Climb.", "Climb. Then stop.", "Never drawn."))
+
+    def prompt(*parts: str) -> tuple[Message, ...]:
+        return (Message(role="system", content="Never drawn."), Message(role="user", content="\n".join(parts)))
+
+    climb = prompt("# Never drawn.", "An idea to try: Climb.", "Write a program.")
+    stop = prompt("# Never drawn.", "An idea to try: Climb. Then stop.", "Write a program.")
+    for made in (
+        attempt(1, prompt=climb),
+        valid(2, 1.0, prompt=climb),
+        valid(3, 7.0, prompt=stop),
+        valid(4, 9.0, prompt=stop),
+        attempt(5, prompt=prompt("Write a program.")),
+        valid(6, 0.5, prompt=prompt("Another program.", "An idea to try: Climb."), draw=Draw(island=0, parent_id=0)),
+    ):
+        store.insert_attempt(made)
+    store.insert_confirmation(
+        Confirmation(program_id=4, confirmed=False, reason="luck", origin=Origin.SCRATCH, evaluations=())
+    )
+    store.finish_step(report(1), [])
+
+    view = views.moves_view(store, problem)
+
+    assert view == [
+        {"move": "Climb. Then stop.", "completions": 2, "valid": 1.0, "improved": 1.0, "best": 7.0},
+        {"move": "Climb.", "completions": 3, "valid": 2 / 3, "improved": 0.0, "best": 1.0},
+        {"move": None, "completions": 1, "valid": 0.0, "improved": 0.0, "best": None},
+    ]
+    lower = views.moves_view(store, replace(problem, direction=Direction.MIN))
+    assert [(row["improved"], row["best"]) for row in lower] == [(1 / 3, 0.5), (0.0, 7.0), (0.0, None)]
+    assert "(none)" in printed(view, text.print_moves)
+
+
+def test_a_run_without_completions_has_no_moves(store):
+    """The seed program was asked for by no prompt."""
+    assert views.moves_view(store, load_problem("circle_packing")) == []
+    assert printed([], text.print_moves).startswith("no moves")
 
 
 def test_a_program_in_quarantine_is_no_best(store):

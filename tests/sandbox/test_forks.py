@@ -145,7 +145,7 @@ def test_every_program_gives_way_however_fast_they_come(play) -> None:
         "    group = open('/proc/self/autogroup').read()\n"
         "    return group, os.getpriority(os.PRIO_PROCESS, 0), os.getpgid(0) == os.getpid()\n"
     )
-    mine = autogroup.read_text()  # nothing at all in the kernel's first session, to which a container's process 1 belongs
+    mine = autogroup.read_text()  # nothing at all in the kernel's first session, that of process 1
 
     for group, niceness, leads in (play(source).answers[0] for _ in range(30)):
         assert group.split()[0] not in mine.split()
