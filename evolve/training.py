@@ -9,6 +9,7 @@ from database.store import RunStore
 from evolve.config import Config, GrpoConfig, VllmConfig
 from evolve.config.learner import DEFAULT_RATES
 from evolve.engine.apart import PolicyApart
+from evolve.engine.precision import dtype_here
 from evolve.engine.vllm import set_environment
 from evolve.errors import ConfigError
 from evolve.launch import Place
@@ -22,6 +23,8 @@ from rl.ranks import RankedEngine
 from rl.settings import GrpoSettings, Loss, Method
 
 _GIB = 2**30
+#: Of a number, by its type.
+_BYTES = {"bfloat16": 2, "float32": 4}
 #: In the run's folder, what the learner leaves.
 _LEARNER = "learner"
 
@@ -65,10 +68,12 @@ def check_grpo(config: Config, learner: GrpoConfig, model: Path | None, folder: 
         raise ConfigError("learner=grpo needs samples that differ: sampling.temperature must be above 0, 1 is usual")
     _check_trackers(learner)
     settings = grpo_settings(config, learner, engine)
+    parameters = model_parameters(model)
     check_checkpoint(policy_of(config, model, folder), settings)
     sharded = place.fsdp > 0 and _on_gpu()
     check_sharding(folder / _LEARNER, sharded=sharded)
-    check_memory(model, model_parameters(model) // (place.ranks if sharded else 1), settings, _machine(engine, model))
+    machine = _machine(engine, parameters * _BYTES[settings.dtype])
+    check_memory(model, parameters // (place.ranks if sharded else 1), settings, machine)
 
 
 def build_grpo(
@@ -111,7 +116,7 @@ def grpo_settings(config: Config, learner: GrpoConfig, engine: VllmConfig) -> Gr
         max_tokens=config.sampling.max_tokens,
         max_model_len=engine.max_model_len,
         temperature=config.sampling.temperature,
-        dtype=engine.dtype,
+        dtype=dtype_here(engine.dtype),
         seed=config.run.seed,
         direction=_direction(config),
         advantage=learner.advantage,
@@ -165,12 +170,11 @@ def _on_gpu() -> bool:
     return bool(torch.cuda.is_available())
 
 
-def _machine(engine: VllmConfig, model: Path) -> Machine:
+def _machine(engine: VllmConfig, weights: int) -> Machine:
     if _on_gpu():
         import torch
 
         total = float(torch.cuda.get_device_properties(0).total_memory)
         return Machine(total=total, engine=engine.gpu_memory_utilization * total, on_gpu=True)
     free = float(os.sysconf("SC_AVPHYS_PAGES")) * os.sysconf("SC_PAGE_SIZE")
-    weights = sum(file.stat().st_size for file in model.glob("*.safetensors"))
     return Machine(total=free, engine=engine.kv_cache_gib * _GIB + weights, on_gpu=False)

@@ -26,7 +26,8 @@ class VllmConfig(EngineConfig):
         logprobs: Whether completions carry the log-probabilities of their tokens; a learner has them anyway.
         speculate: Tokens that are guessed at once, from what followed the last few tokens before, and kept as far as
             the model draws the same; a rewritten program repeats much of its parent. 0 for none. On a GPU alone.
-        dtype: Of the weights and the computation: bfloat16, or float32 for exactness.
+        dtype: Of the weights and the computation: bfloat16, or float32 for exactness and twice the memory. auto is
+            bfloat16, or float32 on a processor that has no instructions for bfloat16 and is slow in it.
     """
 
     kind: str = "vllm"
@@ -37,10 +38,10 @@ class VllmConfig(EngineConfig):
     compile: bool = False
     logprobs: bool = False
     speculate: int = 0
-    dtype: str = "bfloat16"
+    dtype: str = "auto"
 
     def __post_init__(self) -> None:
-        one_of("engine.dtype", self.dtype, ("bfloat16", "float32"))
+        one_of("engine.dtype", self.dtype, ("auto", "bfloat16", "float32"))
         for name in ("max_model_len", "max_num_seqs", "kv_cache_gib"):
             at_least(f"engine.{name}", getattr(self, name), 1)
         at_least("engine.speculate", self.speculate, 0)

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from evolve.engine import Sampling
+from evolve.engine.precision import dtype_here
 from evolve.errors import ConfigError, EngineError
 from evolve.types import Completion, FinishReason, Message, Request
 
@@ -52,7 +53,7 @@ class VllmSettings:
         speculate: Tokens that are guessed at once, by n-grams of the prompt and of what was decoded so far; 0 for none.
             What is kept is drawn as without (arXiv:2211.17192).
         sleep: Whether the engine can give its memory to a learner between two streams; on a GPU alone.
-        dtype: Of the weights and of the computation, in torch's words.
+        dtype: Of the weights and of the computation: "bfloat16", "float32", or "auto" for what is fast here.
         ranks: Processes that start an engine each, at the same time and in a process group that is there already.
     """
 
@@ -66,7 +67,7 @@ class VllmSettings:
     lora_rank: int = 0
     speculate: int = 0
     sleep: bool = False
-    dtype: str = "bfloat16"
+    dtype: str = "auto"
     ranks: int = 1
 
     def __post_init__(self) -> None:
@@ -319,7 +320,7 @@ def llm_arguments(model: Path, settings: VllmSettings) -> dict[str, Any]:
         raise ConfigError("engine.speculate needs a GPU: on a CPU vLLM keeps guesses that the model would not draw")
     arguments: dict[str, Any] = {
         "model": str(model),
-        "dtype": settings.dtype,
+        "dtype": dtype_here(settings.dtype),
         "max_model_len": settings.max_model_len,
         "max_num_seqs": settings.max_num_seqs,
         "gpu_memory_utilization": settings.gpu_memory_utilization,
