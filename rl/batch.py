@@ -165,7 +165,9 @@ def _rows(
     if settings.drop_constant and tells_nothing(rewards_n):
         return []
     if settings.trained_samples is not None:
-        rewards_n = most_varied(rewards_n, settings.trained_samples)
+        # As large a part of what is there: what comes later must not make more of the group than was asked for.
+        share = np.count_nonzero(~np.isnan(rewards_n)) / settings.samples
+        rewards_n = most_varied(rewards_n, max(2, round(settings.trained_samples * share)))
     (advantages_n,) = ADVANTAGES[settings.advantage](rewards_n[None])
     taken = [
         attempt for attempt in group if attempt.id in wanted and not np.isnan(rewards_n[attempt.completion.sample])

@@ -155,6 +155,17 @@ def test_of_a_group_those_that_vary_most_are_learned_from_if_asked():
     assert batch.figures["masked"] == 0
 
 
+def test_of_a_part_of_a_group_as_large_a_part_is_learned_from():
+    """With 4 of 8 asked for: 2 of the 4 that are there, and of the 4 that come late those among the whole group's 4."""
+    settings = replace(SETTINGS, parents=1, samples=8, trained_samples=4)
+    now = make_batch([group_of(0, 1, 2, 3, None, None, None, None)], settings, ENCODE, PARENTS)
+    whole = Grown(group=group_of(0, 1, 2, 3, 4, 5, 6, 7), late=frozenset({5, 6, 7, 8}))
+    later = make_batch([group_of(*[None] * 8)], settings, ENCODE, PARENTS, [whole])
+
+    assert [row.advantage > 0 for row in now.rows if row.counts] == [False, True]
+    assert [row.advantage > 0 for row in later.rows if row.counts] == [True, True]
+
+
 def test_a_step_that_tells_nothing_is_silent():
     """All groups constant: no row pulls the policy."""
     assert make_batch([group_of(3, 3, 3, 3), group_of(0, 0, 0, 0)], SETTINGS, ENCODE, PARENTS).is_silent
