@@ -3,40 +3,17 @@
 Exit codes: 0 done, 1 the run failed or a construction is invalid, 2 bad input, 130 stopped by the user.
 """
 
-import datetime
 import errno
-import os
-import shlex
+import functools
+import importlib
 import signal
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import NoReturn
 
 from rich.console import Console
 
-from evolve.compose import Clocks, policy_name
-from evolve.config import Config
-from evolve.dashboard.compare import compare
-from evolve.dashboard.html_report import report
-from evolve.dashboard.serve import serve
-from evolve.doctor import doctor
 from evolve.errors import ConfigError, EvolveError, InputError
-from evolve.export import export
 from evolve.launch import launched
-from evolve.merge import merge
-from evolve.new import new
-from evolve.options import load_config, parse_options
-from evolve.replay import replay
-from evolve.run_folder import existing_run_folder
-from evolve.session import Outside, Session, new_session, next_session
-from evolve.show import show
-from evolve.study import study
-from evolve.verify import verify
-from evolve.words import named_words
-
-_CLOCKS = Clocks(monotonic=time.monotonic, wall=time.time)
 
 #: Takes the words after its name, and where to print; returns the exit code.
 Command = Callable[[Sequence[str], Console], int]
@@ -81,108 +58,44 @@ USAGE = """usage: evolve COMMAND [key=value ...]
 """
 
 
-def run(words: Sequence[str], console: Console) -> int:
-    """`evolve run`: start a run and see it to its end."""
-    config = parse_options(words)
-    path = Path(config.run.dir).expanduser() if config.run.dir else _new_path(config.problem.name)
-    with new_session(config, path, _outside(console)) as (session, model):
-        return _go(session, model)
-
-
-def resume(words: Sequence[str], console: Console) -> int:
-    """`evolve resume`: go on with a run where it was stopped or killed."""
-    named, options = named_words(words, required=("run",))
-    with existing_run_folder(Path(named["run"]).expanduser()) as folder:
-        text, run_id = folder.read_run()
-        config = load_config(text, options)
-        _refuse_changed_steps(load_config(text), config)
-        with next_session(config, folder, run_id, _outside(console)) as (session, model):
-            return _go(session, model)
-
-
-def _replay(words: Sequence[str], console: Console) -> int:
-    return replay(words, Outside(clocks=_CLOCKS, console=console))
-
-
-def _study(words: Sequence[str], console: Console) -> int:
-    return study(words, Outside(clocks=_CLOCKS, console=console))
-
-
-def _outside(console: Console) -> Outside:
-    return Outside(clocks=_CLOCKS, console=console, place=launched())
-
-
-def _break_off(words: str) -> NoReturn:
-    """Say why rank 0 waits in vain for another rank, from which nothing but the end of the process frees it."""
-    Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(f"evolve: {words}")
-    os._exit(1)
-
-
-def _refuse_changed_steps(stored: Config, changed: Config) -> None:
-    """Refuse options that would make a resumed step another step."""
-    for name in ("problem", "rollout", "run", "selection", "database"):
-        if getattr(stored, name) != getattr(changed, name):
-            raise ConfigError(f"{name}.* cannot change when a run is resumed: start a new run instead")
-
-
-def _go(session: Session, model: Path | None) -> int:
-    console, config, path = session.outside.console, session.config, session.folder.path
-    console.print(
-        f"{session.workshop.problem.title}: {config.engine.kind} engine, {policy_name(config)}, sandbox tier "
-        f"{session.workshop.sandbox.report.tier}, {session.workshop.workers} evaluations at once, in {path}",
-        highlight=False,
-        markup=False,
-    )
-    go_on = f"go on with: evolve resume {shlex.quote(f'run={path}')}"
-    try:
-        with session.engine(model, _break_off) as engine:
-            ended = session.go(engine, model)
-    except KeyboardInterrupt:
-        console.print(f"stopped; {go_on}", highlight=False, markup=False, soft_wrap=True)
-        return 130
-    except EvolveError:
-        console.print(go_on, highlight=False, markup=False, soft_wrap=True)
-        raise
-    console.print(
-        f"{ended.reason}; best {ended.best!r}; report: {session.folder.report / 'summary.md'}",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )
-    return 0
-
-
-def _new_path(problem: str) -> Path:
-    now = datetime.datetime.now(tz=datetime.UTC)
-    return Path("runs") / f"{problem}-{now:%Y%m%d-%H%M%S-%f}"  # to the microsecond: several may be started at once
-
-
-_COMMANDS: Mapping[str, Command] = {
-    "run": run,
-    "resume": resume,
-    "show": show,
-    "merge": merge,
-    "export": export,
-    "replay": _replay,
-    "serve": serve,
-    "report": report,
-    "compare": compare,
-    "study": _study,
-    "verify": verify,
-    "new": new,
-    "doctor": doctor,
+#: Where the function of a command's name is. It is imported when it is asked for: the others' libraries take seconds.
+_MODULES = {
+    "run": "evolve.search",
+    "resume": "evolve.search",
+    "show": "evolve.show",
+    "merge": "evolve.merge",
+    "export": "evolve.export",
+    "replay": "evolve.search",
+    "serve": "evolve.dashboard.serve",
+    "report": "evolve.dashboard.html_report",
+    "compare": "evolve.dashboard.compare",
+    "study": "evolve.search",
+    "verify": "evolve.verify",
+    "new": "evolve.new",
+    "doctor": "evolve.doctor",
 }
+
+
+def _imported(name: str, words: Sequence[str], console: Console) -> int:
+    command: Command = getattr(importlib.import_module(_MODULES[name]), name)
+    return command(words, console)
+
+
+_COMMANDS: Mapping[str, Command] = {name: functools.partial(_imported, name) for name in _MODULES}
 
 
 def main() -> None:
     """Run the command that the process's arguments name, and exit with its code.
 
     SIGTERM, by which batch systems end a job, stops a run as Ctrl-C does; and SIGINT does so in a background job too,
-    where shells have it ignored.
+    where shells have it ignored. Until the command's modules are imported an interrupt ends the process at once.
     """
+    arguments = sys.argv[1:]
+    if arguments and arguments[0] in _MODULES and _HELP.isdisjoint(arguments):
+        importlib.import_module(_MODULES[arguments[0]])
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
-    sys.exit(call(sys.argv[1:]))
+    sys.exit(call(arguments))
 
 
 def call(arguments: Sequence[str], commands: Mapping[str, Command] = _COMMANDS) -> int:

@@ -10,7 +10,6 @@ from importlib.util import find_spec
 
 from rich.console import Console
 
-from evolve.checkup import checkup
 from evolve.errors import ConfigError
 from evolve.models import KNOWN_MODELS
 from evolve.options import parse_options
@@ -25,6 +24,8 @@ def doctor(words: Sequence[str], console: Console) -> int:
     With `problem=NAME`, and any other options of a run, it checks that problem instead.
     """
     if any(word.startswith("problem") for word in words):
+        from evolve.checkup import checkup  # matplotlib comes with it, which takes a second
+
         return checkup(parse_options(words), console)
     named_words(words)
     if words:

@@ -84,11 +84,21 @@ def test_runs_that_start_at_once_have_folders_of_their_own(replies, tmp_path):
     assert len(list((tmp_path / "runs").iterdir())) == 2
 
 
+@pytest.mark.parametrize("words", [["--help"], ["unknown"], ["new"]])
+def test_no_command_waits_for_the_libraries_of_another(words):
+    """They are imported when a command that needs them is asked for."""
+    heavy = "{'numpy', 'sqlalchemy', 'hydra', 'matplotlib', 'jinja2'}"
+    code = f"import sys; from evolve.cli import call; call(sys.argv[1:]); print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
+
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
 def test_an_interrupt_while_modules_are_imported_prints_nothing(tmp_path):
-    """Ctrl-C right after the command was typed, seen to come while numpy is there and the command is not."""
+    """Ctrl-C right after the command was typed, seen to come while SQLAlchemy is there and the command is not."""
     command = [sys.executable, "-m", "evolve", "show"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while "numpy" not in Path(f"/proc/{process.pid}/maps").read_text(encoding="utf-8"):
+    while "sqlalchemy" not in Path(f"/proc/{process.pid}/maps").read_text(encoding="utf-8"):
         assert process.poll() is None
         time.sleep(0.002)
     process.send_signal(signal.SIGINT)
