@@ -1,6 +1,6 @@
 """In which type a model runs faster on this machine: `python -m benchmarks.precision MODEL`.
 
-Printed for bfloat16 and float32, each in a process of its own: seconds to read a prompt of 500 tokens or so, and
+Printed for bfloat16 and float32, each in a process of its own: seconds to read a prompt of some 430 tokens, and
 tokens/s of 1 and of 16 completions that are decoded at once. `engine.dtype=auto` chooses by the processor's
 instructions; this says whether it is right.
 """
