@@ -138,12 +138,11 @@ def main() -> None:
         raise SystemExit("this benchmark compares with vLLM alone; leave engine=vllm and learner=frozen")
     start = vllm_start(config, config.engine, model)
     problem = compose.problem_of(config)
-    workers = compose.evaluation_workers(config)
     clocks = compose.Clocks(monotonic=time.monotonic, wall=time.time)
     console = Console(width=160)
     with (
         new_run_folder(out / "run") as folder,
-        compose.open_workshop(problem, require=config.sandbox.require, workers=workers) as workshop,
+        compose.workshop_of(config, problem) as workshop,
         compose.open_run_database(config, folder) as database,
     ):
         evaluations = compose.check_seed(workshop, seed=config.run.seed)

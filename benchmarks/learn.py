@@ -204,8 +204,7 @@ def opened(words: Sequence[str], model: Path, console: Console) -> Iterator[Sess
         if goes_on:
             text, run_id = folder.read_run()
             config = load_config(text)
-        problem, workers = compose.problem_of(config), compose.evaluation_workers(config)
-        workshop = stack.enter_context(compose.open_workshop(problem, require=config.sandbox.require, workers=workers))
+        workshop = stack.enter_context(compose.workshop_of(config, compose.problem_of(config)))
         evaluations = () if goes_on else compose.check_seed(workshop, seed=config.run.seed)
         compose.check_learner(config, model, folder)
         database = stack.enter_context(compose.open_run_database(config, folder))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from evolve.compose import Workshop, build_budget, check_seed, evaluation_workers, open_workshop, problem_of
+from evolve.compose import Workshop, build_budget, check_seed, problem_of, workshop_of
 from evolve.config import Config
 from evolve.errors import ProblemError
 from evolve.evaluate import Evaluator
@@ -37,19 +37,17 @@ class Finding:
 
 def checkup(config: Config, console: Console) -> int:
     """Check the configured run's problem and print what was found; exit code 0 fit, 1 not."""
-    problem, workers = problem_of(config), evaluation_workers(config)
+    problem = problem_of(config)
     console.out(f"{problem.title} ({problem.unit}, {problem.direction} is better), {problem.folder}", highlight=False)
     healthy = True
-    with open_workshop(
-        problem, require=config.sandbox.require, workers=workers, packages=config.problem.packages
-    ) as workshop:
+    with workshop_of(config, problem) as workshop:
         runs = check_seed(workshop, seed=config.run.seed)
         for finding in findings(workshop, runs):
             healthy = healthy and not finding.faults
             console.out(f"{'FAULT' if finding.faults else 'ok':5} {finding.what}", highlight=False)
             for fault in finding.faults[:_SHOWN]:
                 console.out(f"      {fault}", highlight=False)
-    for line in costs(config, problem, seed_s=max(run.wall_s for run in runs), workers=workers):
+    for line in costs(config, problem, seed_s=max(run.wall_s for run in runs), workers=workshop.workers):
         console.out(f"      {line}", highlight=False)
     return 0 if healthy else 1
 

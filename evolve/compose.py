@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import importlib.util
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from evolve.config import (
     VllmConfig,
 )
 from evolve.config.checks import one_of
+from evolve.cores import evaluation_cpus, evaluation_workers
 from evolve.errors import ConfigError, ProblemError
 from evolve.evaluate import Evaluator
 from evolve.launch import ALONE, Place, check_launch
@@ -106,20 +106,10 @@ def problem_of(config: Config) -> Problem:
     return problem
 
 
-def evaluation_workers(config: Config) -> int:
-    """Return how many evaluations run at once.
-
-    Beside vLLM a third of the cores is left to it, where there are more than two: on 16 cores and one H100 ten
-    evaluations at once end 20 programs/s (docs/results).
-    """
-    if config.sandbox.workers:
-        return config.sandbox.workers
-    cores = len(os.sched_getaffinity(0))
-    return max(min(cores, 2), 2 * cores // 3) if isinstance(config.engine, VllmConfig) else cores
-
-
 @contextlib.contextmanager
-def open_workshop(problem: Problem, *, require: str, workers: int, packages: Sequence[str] = ()) -> Iterator[Workshop]:
+def open_workshop(
+    problem: Problem, *, require: str, workers: int, packages: Sequence[str] = (), cpus: tuple[int, ...] = ()
+) -> Iterator[Workshop]:
     """Start sandbox and verifiers; do so before any GPU library is imported.
 
     Args:
@@ -127,6 +117,7 @@ def open_workshop(problem: Problem, *, require: str, workers: int, packages: Seq
         require: The weakest tier of the sandbox that is accepted.
         workers: Evaluations at once.
         packages: What programs may import beside numpy and scipy.
+        cpus: Processors that programs may use; all if empty.
 
     Raises:
         ConfigError: This machine gives a weaker sandbox than `require`, or lacks a package.
@@ -137,12 +128,23 @@ def open_workshop(problem: Problem, *, require: str, workers: int, packages: Seq
                 f"problem.packages names {package}, which is not installed: pip install it, or leave it out"
             )
     try:
-        sandbox = open_sandbox(require=Tier.from_name(require), preload=(*PRELOAD, *packages))
+        sandbox = open_sandbox(require=Tier.from_name(require), preload=(*PRELOAD, *packages), cpus=cpus)
     except SandboxUnavailable as error:
         raise ConfigError(str(error)) from error
     # The sandbox closes first: what still runs in it is ended, and the evaluator need not wait for it.
     with Evaluator(problem, sandbox, workers=workers) as evaluator, sandbox:
         yield Workshop(problem=problem, sandbox=sandbox, evaluator=evaluator, workers=workers)
+
+
+def workshop_of(config: Config, problem: Problem) -> contextlib.AbstractContextManager[Workshop]:
+    """Start what evaluates a run's programs, as `open_workshop` does."""
+    return open_workshop(
+        problem,
+        require=config.sandbox.require,
+        workers=evaluation_workers(config),
+        packages=config.problem.packages,
+        cpus=evaluation_cpus(config),
+    )
 
 
 def check_seed(workshop: Workshop, *, seed: int) -> tuple[Evaluation, ...]:

@@ -26,11 +26,10 @@ from evolve.budget import Budget, Tally
 from evolve.compose import (
     check_seed,
     create_run,
-    evaluation_workers,
     open_run,
     open_run_database,
-    open_workshop,
     problem_of,
+    workshop_of,
 )
 from evolve.config import BudgetConfig, Config, FrozenConfig
 from evolve.errors import ConfigError, NotFoundError, RunFolderError
@@ -209,14 +208,7 @@ def replay(words: Sequence[str], outside: Outside) -> int:
         text, _ = read_run(origin)
         config = _config(load_config(text, options), path)
         folder = stack.enter_context(new_run_folder(path))
-        workshop = stack.enter_context(
-            open_workshop(
-                problem_of(config),
-                require=config.sandbox.require,
-                workers=evaluation_workers(config),
-                packages=config.problem.packages,
-            )
-        )
+        workshop = stack.enter_context(workshop_of(config, problem_of(config)))
         evaluations = check_seed(workshop, seed=config.run.seed)
         store = create_run(config, folder, stack.enter_context(open_run_database(config, folder)), outside.clocks)
         recording = Recording(source, store)

@@ -21,12 +21,11 @@ from evolve.compose import (
     check_learner,
     check_seed,
     create_run,
-    evaluation_workers,
     open_run_database,
-    open_workshop,
     policy_name,
     problem_of,
     resolve_policy,
+    workshop_of,
 )
 from evolve.config import Config
 from evolve.engine.build import build_engine
@@ -47,7 +46,6 @@ from evolve.types import (
     Evaluation,
     FinishReason,
     Outcome,
-    Problem,
     StepReport,
 )
 
@@ -283,7 +281,7 @@ def new_session(config: Config, path: Path, outside: Outside) -> Iterator[tuple[
         InputError: The options, the machine, the problem or the folder do not fit; no run was begun.
     """
     problem = problem_of(config)
-    with new_run_folder(path) as folder, _workshop(config, problem) as workshop:
+    with new_run_folder(path) as folder, workshop_of(config, problem) as workshop:
         evaluations = check_seed(workshop, seed=config.run.seed)
         model = _policy(config, folder, outside)
         with open_run_database(config, folder) as database:
@@ -295,16 +293,10 @@ def next_session(
     config: Config, folder: RunFolder, run_id: int, outside: Outside
 ) -> Iterator[tuple[Session, Path | None]]:
     """Yield the next session of a run that was stopped or killed, and the model's folder where the engine needs one."""
-    with _workshop(config, problem_of(config)) as workshop:
+    with workshop_of(config, problem_of(config)) as workshop:
         model = _policy(config, folder, outside)
         with open_run_database(config, folder) as database:
             yield reopen(config, folder, database.run(run_id), workshop, outside), model
-
-
-def _workshop(config: Config, problem: Problem) -> contextlib.AbstractContextManager[Workshop]:
-    return open_workshop(
-        problem, require=config.sandbox.require, workers=evaluation_workers(config), packages=config.problem.packages
-    )
 
 
 def _policy(config: Config, folder: RunFolder, outside: Outside) -> Path | None:

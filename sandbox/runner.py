@@ -21,7 +21,9 @@ from sandbox.spawn import Blueprint, LayerMissing, ZygoteProcess
 from sandbox.types import Job, Report, Result, Tier
 
 
-def open_sandbox(*, require: Tier, preload: tuple[str, ...] = ("numpy", "scipy.optimize")) -> Runner:
+def open_sandbox(
+    *, require: Tier, preload: tuple[str, ...] = ("numpy", "scipy.optimize"), cpus: tuple[int, ...] = ()
+) -> Runner:
     """Start the strongest sandbox that this machine allows.
 
     It starts processes of its own and never forks the caller; open it before anything that fills the caller with
@@ -31,6 +33,7 @@ def open_sandbox(*, require: Tier, preload: tuple[str, ...] = ("numpy", "scipy.o
         require: The weakest tier that is acceptable.
         preload: Modules that programs find imported; their packages are what programs can import besides the standard
             library. What they register with `os.register_at_fork` does not run before a program starts.
+        cpus: Processors that programs may use; all if empty.
 
     Raises:
         SandboxUnavailable: The machine gives less than `require`.
@@ -41,7 +44,7 @@ def open_sandbox(*, require: Tier, preload: tuple[str, ...] = ("numpy", "scipy.o
         if tier < require:
             break
         try:
-            return start(Blueprint(tier=tier, preload=preload), missing=tuple(missing))
+            return start(Blueprint(tier=tier, preload=preload, cpus=cpus), missing=tuple(missing))
         except LayerMissing as error:
             missing.append(f"{tier}: {error}")
     raise SandboxUnavailable(f"this machine gives no sandbox of tier {require}: {'; '.join(missing)}")

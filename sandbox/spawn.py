@@ -64,6 +64,7 @@ class Blueprint:
         off: Layers to leave out, for the test that proves that each is needed.
         landlock_abi: Newest Landlock ABI to use, for the test that older kernels are served.
         runs: Evaluations after which a zygote is replaced.
+        cpus: Processors that programs may use; all if empty.
     """
 
     tier: Tier
@@ -71,6 +72,7 @@ class Blueprint:
     off: tuple[str, ...] = ()
     landlock_abi: int = 1 << 16
     runs: int = 2000
+    cpus: tuple[int, ...] = ()
 
 
 class LayerMissing(SandboxFailure):
@@ -106,6 +108,7 @@ class ZygoteProcess:
             scratch=self.scratch,
             landlock_abi=blueprint.landlock_abi,
             off=blueprint.off,
+            cpus=blueprint.cpus,
         )
         if self.scratch:
             os.chmod(self.scratch, 0o711)

@@ -43,6 +43,7 @@ class Setup:
         scratch: Folder for scratch folders, in tiers without a private file system.
         landlock_abi: Newest Landlock ABI to use, for the test that older kernels are served.
         off: Layers left out, for the test that proves that each is needed.
+        cpus: Processors that programs may use; all if empty.
     """
 
     tier: Tier
@@ -55,6 +56,7 @@ class Setup:
     scratch: str
     landlock_abi: int
     off: tuple[str, ...] = ()
+    cpus: tuple[int, ...] = ()
 
     def to_json(self) -> str:
         """Return the one-line form that `from_json` reads."""

@@ -54,6 +54,8 @@ def main(argument: str) -> NoReturn:
                 "seccomp", "none in this kernel, or no table for this machine: x86-64 and aarch64 have one"
             )
         _give_way()
+        if setup.cpus:
+            os.sched_setaffinity(0, setup.cpus)  # of this thread, and so of all that is forked
         if setup.tier is Tier.FULL:
             _enter_namespaces(setup, controller)
         linux.prctl(linux.PR_SET_DUMPABLE, 0)

@@ -88,10 +88,12 @@ class SandboxConfig:
     Attributes:
         require: full, lite, lite-minus or none: the run refuses to start on a machine that gives less.
         workers: Evaluations at once; 0 for one a core, fewer beside engine=vllm.
+        cpus: Processors that programs may use, as taskset(1) writes them, like 2-15; None for all.
     """
 
     require: str = "lite"
     workers: int = 0
+    cpus: str | None = None
 
     def __post_init__(self) -> None:
         one_of("sandbox.require", self.require, ("full", "lite", "lite-minus", "none"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,13 @@ def test_the_example_of_the_readme_runs(box: sandbox.Sandbox) -> None:
         pytest.skip("needs tier full")
     text = (Path(sandbox.__file__).parent / "README.md").read_text()
     exec(compile(text.split("```python\n")[1].split("```")[0], "README.md", "exec"), {})
+
+
+def test_programs_stay_on_the_processors_that_are_left_to_them() -> None:
+    """Whatever the caller may use; what is not named stays free for the model."""
+    last = max(os.sched_getaffinity(0))
+    source = "import os\ndef solve():\n    return sorted(os.sched_getaffinity(0))\n"
+    with sandbox.open_sandbox(require=Tier.NONE, preload=("json",), cpus=(last,)) as opened:
+        played = converse(opened, Job(source=source, entry_point="solve", seed=1, limits=Limits(wall_s=10.0)))
+
+    assert played.answers == ([last],), played.result.feedback
