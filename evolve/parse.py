@@ -1,13 +1,13 @@
 """Step 4: from a reply to a child program, or to an honest reason why there is none.
 
-A reply is either edits (SEARCH/REPLACE blocks) or a full rewrite (one code block); which one is told by what it
-holds, so that a model that ignores the format asked for loses nothing.
+A reply is either edits (SEARCH/REPLACE blocks) or a rewrite (one code block) of the whole evolve block, or of some of
+its functions; which one is told by what it holds, so that a model that ignores the format asked for loses nothing.
 """
 
 import ast
 import builtins
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from evolve.identity import identity
@@ -134,7 +134,7 @@ def _defines(tree: ast.Module, name: str) -> bool:
 
 
 def _rewrite(answer: str, parent: str, entry_point: str, source_chars: int) -> str | ReplyFailure:
-    """Return the parent with its evolve block replaced by the reply's code block."""
+    """Return the parent with its evolve block replaced by the reply's code block, and what that leaves out."""
     code = _code_block(answer, entry_point)
     if code is None:
         return ReplyFailure(outcome=Outcome.NO_CODE, reason="the reply holds no code block")
@@ -143,14 +143,14 @@ def _rewrite(answer: str, parent: str, entry_point: str, source_chars: int) -> s
     if new_before and (new_before.split() != before.split() or new_after.split() != after.split()):
         return ReplyFailure(outcome=Outcome.OUTSIDE_BLOCK, reason="the rewrite changes code outside the evolve block")
     block = _without_markers(block)
-    left_out = _left_out(block, old_block, parent) if len(block) <= source_chars else ""
+    left_out = _left_out(block, old_block, parent, entry_point) if len(block) <= source_chars else ""
     return f"{before}{left_out}{block.rstrip()}\n{after}"
 
 
-def _left_out(block: str, old_block: str, parent: str) -> str:
-    """Return what a rewrite of one function takes for granted: the definitions of its parent that it reads and lacks.
+def _left_out(block: str, old_block: str, parent: str, entry_point: str) -> str:
+    """Return what a rewrite of some functions takes for granted: its parent's definitions that it needs and lacks.
 
-    A small model likes to leave out the helpers that it does not change.
+    They are those that it reads, and the entry point with all that this reads, if that is something of the rewrite's.
     """
     try:
         new, old = ast.parse(block), ast.parse(old_block)
@@ -159,16 +159,10 @@ def _left_out(block: str, old_block: str, parent: str) -> str:
         for node in old.body:
             for name in _bound_by(node):
                 binding.setdefault(name, []).append(node)
-        taken: set[ast.stmt] = set()
-        wanted = list(_named(new))
-        while wanted:
-            name = wanted.pop()
-            if name not in known:
-                known.add(name)
-                for node in binding.get(name, ()):
-                    if node not in taken:
-                        taken.add(node)
-                        wanted += set(_named(node)) - set(_bound(node))
+        taken = _needed(_named(new), known, binding)
+        entry = _needed([entry_point], known, binding)
+        if any(name in _defined(new) for node in entry for name in _named(node)):
+            taken |= entry
     except (SyntaxError, ValueError, RecursionError, MemoryError):  # such a child is refused later, with the reason
         return ""
     if not taken or any(isinstance(node, ast.ImportFrom) and node.module == "__future__" for node in new.body):
@@ -176,6 +170,21 @@ def _left_out(block: str, old_block: str, parent: str) -> str:
     lines = re.split(r"\r\n?|\n", old_block)  # as Python counts them; splitlines knows more ends
     texts = ["\n".join(lines[_first(node) - 1 : node.end_lineno]) for node in old.body if node in taken]
     return "\n\n".join(texts) + "\n\n"
+
+
+def _needed(names: Iterable[str], known: Set[str], binding: Mapping[str, Sequence[ast.stmt]]) -> set[ast.stmt]:
+    """Return the statements that bind the names which are not known, and those that these read in turn."""
+    needed: set[ast.stmt] = set()
+    found, wanted = set(known), list(names)
+    while wanted:
+        name = wanted.pop()
+        if name not in found:
+            found.add(name)
+            for node in binding.get(name, ()):
+                if node not in needed:
+                    needed.add(node)
+                    wanted += set(_named(node)) - set(_bound(node))
+    return needed
 
 
 def _first(node: ast.stmt) -> int:
@@ -201,6 +210,11 @@ def _bound(tree: ast.AST) -> Iterator[str]:
                 yield alias or name.partition(".")[0]
             case ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)) | ast.MatchMapping(rest=str(name)):
                 yield name
+
+
+def _defined(tree: ast.Module) -> set[str]:
+    """Return the names that a module binds at its top level."""
+    return {name for node in tree.body for name in _bound_by(node)}
 
 
 def _bound_by(statement: ast.stmt) -> Iterator[str]:

@@ -96,6 +96,20 @@ def test_a_rewrite_of_one_function_keeps_the_parents_others_that_it_calls():
     assert names["solve"](1) == pytest.approx(2 + 3.14159265)
 
 
+def test_functions_alone_take_the_place_of_the_parents():
+    """The entry point stays, and with it what it still reads; what the old helper alone had read goes."""
+    child = parse("```python\ndef triple(x):\n    return 3 * x\n\ndef helper(x):\n    return triple(x)\n```", HELPERS)
+
+    assert isinstance(child, Child)
+    assert child.source == (
+        "# EVOLVE-BLOCK-START\ndef solve(n):\n    return helper(n)\n\n"
+        "def triple(x):\n    return 3 * x\n\ndef helper(x):\n    return triple(x)\n# EVOLVE-BLOCK-END\n"
+    )
+    names = {}
+    exec(child.source, names)
+    assert names["solve"](2) == 6
+
+
 def test_lines_are_counted_as_python_does():
     """A separator inside of a text ends a line for `str.splitlines` alone."""
     parent = HELPERS.replace("SCALE = 2.0", 'NAME = "a\u2028b"\nSCALE = 2.0')
