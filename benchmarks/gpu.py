@@ -1,16 +1,19 @@
-"""A run with a real model, then the model alone on its prompts: `python -m benchmarks.gpu MODEL OUT [key=value ...]`.
+"""A run with a real model, and between its steps the model alone: `python -m benchmarks.gpu MODEL OUT [key=value ...]`.
 
-The run is what `evolve run problem=circle_packing` does, at 16 x 16 completions a step. When it is over and its engine
-closed, a bare `LLM.generate` with the same settings decodes the prompts of some of its steps again, in this process,
-where nothing else goes on any more, its prefix cache emptied first. What is printed: tokens/s of both, evaluations/s,
-how the completions ended, the best score, and the seconds of a step. OUT receives the report, the database and the
-figures as JSON.
+The run is what `evolve run problem=circle_packing` does, at 16 x 16 completions a step. After every few steps the run
+is held until no program runs any more, and its engine, in its own process, decodes the last step's prompts again by a
+bare `LLM.generate`, its prefix cache emptied first; so each step is compared with its own prompts, seconds later, and
+what makes a machine faster or slower for a while does so to both. What is printed: tokens/s of both, evaluations/s, how
+the completions ended, the best score, and the seconds of a step, without those of the bare calls. OUT receives the
+report, the database and the figures as JSON.
 """
 
+import functools
 import json
 import shutil
 import sys
 import time
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,48 +22,87 @@ from rich.console import Console
 from database.store import RunStore
 from evolve import compose
 from evolve.config import FrozenConfig, VllmConfig
-from evolve.engine.build import build_engine, vllm_start
+from evolve.engine.apart import PolicyApart
+from evolve.engine.build import vllm_start
+from evolve.engine.vllm import VllmEngine
 from evolve.options import parse_options
 from evolve.run_folder import new_run_folder
 from evolve.session import Outside, Session, begin
-from evolve.types import Outcome, StepReport
+from evolve.types import Completion, Outcome, Request, StepReport
 
-#: Steps whose prompts the bare engine decodes again.
-BARE_STEPS = 6
+#: After so many steps the last one's prompts are decoded again.
+BARE_EVERY = 5
+#: Looks at the sandbox, 20 ms apart, that find no program before a bare call.
+_IDLE = 10
 
 
-def bare_rate(engine: Any, store: RunStore, steps: list[int], samples: int) -> list[dict[str, float]]:
-    """Return tokens and seconds of `LLM.generate` on the prompts of each of `steps`."""
-    from vllm import SamplingParams
+class BareEngine(VllmEngine):
+    """The run's engine, which also decodes as plain vLLM would be asked to."""
 
-    llm: Any = engine._llm
-    tokenizer = llm.get_tokenizer()
-    rows = []
-    for step in steps:
-        # One prompt for each group, equal ones too, so that both decode the same number of completions.
-        prompts = {(attempt.id - 1) // samples: attempt.prompt for attempt in store.attempts_of(step)}
-        ids = [
-            tokenizer.apply_chat_template(
-                [{"role": message.role, "content": message.content} for message in prompt],
-                add_generation_prompt=True,
-                tokenize=True,
-                return_dict=True,
-            )["input_ids"]
-            for prompt in prompts.values()
-        ]
+    def bare(self, prompts: Sequence[list[int]], samples: int) -> dict[str, float]:
+        """Return tokens and seconds of `LLM.generate` for `samples` completions of each prompt."""
+        # vLLM runs in the engine's own thread.
+        return self._thread.submit(self._bare, prompts, samples).result()
+
+    def _bare(self, prompts: Sequence[list[int]], samples: int) -> dict[str, float]:
+        from vllm import SamplingParams
+
         params = SamplingParams(
             n=samples,
-            temperature=engine._sampling.temperature,
-            top_p=engine._sampling.top_p,
-            max_tokens=engine._sampling.max_tokens,
+            temperature=self._sampling.temperature,
+            top_p=self._sampling.top_p,
+            max_tokens=self._sampling.max_tokens,
         )
-        llm.reset_prefix_cache()
+        self._empty_cache()
         started = time.perf_counter()
-        outputs = llm.generate([{"prompt_token_ids": list(prompt)} for prompt in ids], params, use_tqdm=False)
+        outputs = self._llm.generate([{"prompt_token_ids": prompt} for prompt in prompts], params, use_tqdm=False)
         seconds = time.perf_counter() - started
-        tokens = sum(len(reply.token_ids) for output in outputs for reply in output.outputs)
-        rows.append({"step": step, "tokens": tokens, "seconds": seconds, "prompts": len(ids)})
-    return rows
+        self._empty_cache()
+        return {
+            "tokens": sum(len(reply.token_ids) for output in outputs for reply in output.outputs),
+            "seconds": seconds,
+            "prompts": len(prompts),
+        }
+
+
+class Interleaved:
+    """The engine of the run, which decodes some of its steps again before it begins the next one."""
+
+    def __init__(self, engine: PolicyApart, sandbox: Any, samples: int, console: Console) -> None:
+        self._engine = engine
+        self._console = console
+        self._sandbox = sandbox
+        self._samples = samples
+        self._last: Sequence[Request] = ()
+        self._streams = 0
+        self._held_s = 0.0
+        #: One row for each bare call.
+        self.rows: list[dict[str, float]] = []
+
+    def clock(self) -> float:
+        """Return the seconds that the run has had, from any start: not those of the bare calls."""
+        return time.monotonic() - self._held_s
+
+    def stream(self, requests: Sequence[Request]) -> Generator[Completion, None, None]:
+        """Decode a step, after the last one has been decoded again if it is its turn."""
+        if self._streams and self._streams % BARE_EVERY == 0:
+            held = time.monotonic()
+            idle = 0
+            while idle < _IDLE:  # a worker takes the next program a moment after the last one
+                time.sleep(0.02)
+                idle = 0 if any(self._sandbox._users.values()) else idle + 1
+            prompts = [self._engine.encode(request.messages) for request in self._last]
+            row: dict[str, float] = self._engine._ask("bare", prompts, self._samples)
+            self.rows.append({"step": self._streams, **row})
+            self._console.print(f"bare: {self.rows[-1]}")
+            self._held_s += time.monotonic() - held
+        self._streams += 1
+        self._last = requests
+        yield from self._engine.stream(requests)
+
+    def close(self) -> None:
+        """End the engine."""
+        self._engine.close()
 
 
 def rate(store: RunStore, reports: list[StepReport], *, with_tail: bool) -> float:
@@ -115,12 +157,6 @@ def figures(store: RunStore, session: Session, bare: list[dict[str, float]], ela
     }
 
 
-def keep(row: dict[str, Any], report: Path, out: Path) -> None:
-    """Write the figures and the report; what is written survives a time limit during the rest."""
-    (out / "figures.json").write_text(json.dumps(row, indent=1), encoding="utf-8")
-    shutil.copytree(report, out / "report", dirs_exist_ok=True)
-
-
 def main() -> None:
     """Run, measure, print and write the figures."""
     model, out, words = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]
@@ -136,9 +172,8 @@ def main() -> None:
     )
     if not isinstance(config.engine, VllmConfig) or not isinstance(config.learner, FrozenConfig):
         raise SystemExit("this benchmark compares with vLLM alone; leave engine=vllm and learner=frozen")
-    start = vllm_start(config, config.engine, model)
+    settings = vllm_start(config, config.engine, model).args
     problem = compose.problem_of(config)
-    clocks = compose.Clocks(monotonic=time.monotonic, wall=time.time)
     console = Console(width=160)
     with (
         new_run_folder(out / "run") as folder,
@@ -146,27 +181,22 @@ def main() -> None:
         compose.open_run_database(config, folder) as database,
     ):
         evaluations = compose.check_seed(workshop, seed=config.run.seed)
-        session = begin(config, folder, database, workshop, evaluations, Outside(clocks=clocks, console=console))
-        store = session.store
         started = time.perf_counter()
-        engine = build_engine(config, model)
+        apart = PolicyApart(functools.partial(BareEngine, *settings))
+        engine = Interleaved(apart, workshop.sandbox, config.rollout.samples, console)
         console.print(
             f"engine ready after {time.perf_counter() - started:.1f} s; sandbox {workshop.sandbox.report.tier}"
         )
-        started = time.perf_counter()
+        clocks = compose.Clocks(monotonic=engine.clock, wall=time.time)
+        session = begin(config, folder, database, workshop, evaluations, Outside(clocks=clocks, console=console))
+        started = engine.clock()
         ended = session.go(engine, model)
-        elapsed = time.perf_counter() - started
+        elapsed = engine.clock() - started
         console.print(f"{ended.reason}; best {ended.best!r}")
-        steps = [report.step for report in store.reports()[1:-1]]  # a budget may have cut the last one
-        chosen = steps[:: max(1, len(steps) // BARE_STEPS)][:BARE_STEPS]
-        keep(figures(store, session, [], elapsed), folder.report, out)
+        row = figures(session.store, session, engine.rows, elapsed)
+        (out / "figures.json").write_text(json.dumps(row, indent=1), encoding="utf-8")
+        shutil.copytree(folder.report, out / "report", dirs_exist_ok=True)
         engine.close()
-        alone = start()
-        # vLLM runs in the engine's own thread, so the bare calls are made there too.
-        bare = alone._thread.submit(bare_rate, alone, store, chosen, config.rollout.samples).result()
-        row = figures(store, session, bare, elapsed)
-        keep(row, folder.report, out)
-        alone.close()
     tables = ("each_step", "best_against_time")
     console.print("\n".join(f"{name}: {value}" for name, value in row.items() if name not in tables), highlight=False)
 
