@@ -19,6 +19,7 @@ from typing import Any
 
 from rich.console import Console
 
+from benchmarks.learn import step_row
 from database.store import RunStore
 from evolve import compose
 from evolve.config import FrozenConfig, VllmConfig
@@ -28,7 +29,7 @@ from evolve.engine.vllm import VllmEngine
 from evolve.options import parse_options
 from evolve.run_folder import new_run_folder
 from evolve.session import Outside, Session, begin
-from evolve.types import Completion, Outcome, Request, StepReport
+from evolve.types import Completion, Request, StepReport
 
 #: After so many steps the last one's prompts are decoded again.
 BARE_EVERY = 5
@@ -139,20 +140,7 @@ def figures(store: RunStore, session: Session, bare: list[dict[str, float]], ela
         "best": result.best.score,
         "best_construction": result.construction[1].exact,
         "best_against_time": [list(point) for point in result.curve],
-        "each_step": [
-            {
-                "step": report.step,
-                "tokens": report.tokens,
-                "generate_s": report.generate_s,
-                "tail_s": report.tail_s,
-                "database_s": report.database_s,
-                "stragglers": report.stragglers,
-                "best": report.best,
-                "improved": report.improved,
-                "valid": report.outcomes.get(Outcome.VALID, 0),
-            }
-            for report in reports
-        ],
+        "each_step": [step_row(store, report) | {"database_s": report.database_s} for report in reports],
         "bare": bare,
     }
 
