@@ -11,7 +11,7 @@ a program reads out of its own comments.
 
 import ast
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 #: Stands for every name that is bound but never read. No identifier, so that it is nobody's name.
 _UNREAD = "?"
@@ -26,16 +26,6 @@ _MIRRORS = frozenset(
 )
 #: Larger whole numbers have more digits than Python writes (4300); they are shown in base 16 then.
 _LARGEST_BITS = 14_000
-
-
-class _HugeNumbers(ast.NodeTransformer):
-    """Makes whole numbers short enough to be shown."""
-
-    def visit_Constant(self, node: ast.Constant) -> ast.AST:
-        if isinstance(node.value, int) and node.value.bit_length() > _LARGEST_BITS:
-            # No literal in a text is of this kind, so that none looks like it.
-            return ast.Constant(value=hex(node.value), kind="int")
-        return node
 
 
 class _Normaliser(ast.NodeTransformer):
@@ -63,14 +53,21 @@ class _Normaliser(ast.NodeTransformer):
         return node if bound in self._read or node.name == "*" else ast.alias(name=node.name, asname=_UNREAD)
 
 
-def _names_read(tree: ast.AST) -> frozenset[str]:
+def _shorten(node: ast.AST) -> None:
+    """Make a whole number short enough to be shown."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, int) and node.value.bit_length() > _LARGEST_BITS:
+        # No literal in a text is of this kind, so that none looks like it.
+        node.value, node.kind = hex(node.value), "int"
+
+
+def _names_read(nodes: Iterable[ast.AST]) -> frozenset[str]:
     """Return every name that is read, deleted, declared global or used as an attribute anywhere in the module.
 
     A name in the body of a class counts too, since base classes, dataclasses and enumerations read it, and so does one
     that is spelled out as a text, which `getattr` may be given.
     """
     names: set[str] = set()
-    for node in ast.walk(tree):
+    for node in nodes:
         match node:
             case ast.Name(id=name, ctx=ast.Load() | ast.Del()):
                 names.add(name)
@@ -134,10 +131,12 @@ def identity(tree: ast.Module, *, entry_point: str) -> str:
     >>> same == identity(ast.parse("def f(n):\n  spare = 2\n  return n"), entry_point="f")
     False
     """
-    tree = _HugeNumbers().visit(tree)
-    mirrors = any(map(_is_mirror, ast.walk(tree)))
+    nodes = list(ast.walk(tree))
+    for node in nodes:
+        _shorten(node)
+    mirrors = any(map(_is_mirror, nodes))
     if not mirrors:
         # A task's own evaluator may call other functions of the module, too.
         functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
-        tree = _Normaliser(_names_read(tree) | functions | {entry_point}).visit(tree)
+        tree = _Normaliser(_names_read(nodes) | functions | {entry_point}).visit(tree)
     return hashlib.sha256(ast.dump(tree, include_attributes=mirrors).encode("utf-8", "surrogatepass")).hexdigest()[:32]

@@ -9,6 +9,7 @@ import builtins
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import lru_cache
 
 from evolve.identity import identity
 from evolve.types import Outcome
@@ -21,6 +22,8 @@ _THINKING_END = re.compile(r"</think(?:ing)?>")
 _THINKING_OPEN = re.compile(r"<think(?:ing)?>.*\Z", re.DOTALL)
 # Nothing of the opening line is given back: a reply that ends within it would be searched as often as it is long.
 _FENCE = re.compile(r"^[ \t]*+```[ \t]*+([\w+-]*+)[^\n]*+\n(.*?)(?:^[ \t]*```[ \t]*$|\Z)", re.DOTALL | re.MULTILINE)
+#: Parents that are kept parsed: those of a step, and its stragglers'.
+_PARENTS = 128
 #: A child may be so many times longer than is allowed before its last edit makes it short enough.
 _LONGEST = 2
 _SEARCH = re.compile(r"^\s*<{5,9}\s*SEARCH\s*$")
@@ -138,37 +141,63 @@ def _rewrite(answer: str, parent: str, entry_point: str, source_chars: int) -> s
     code = _code_block(answer, entry_point)
     if code is None:
         return ReplyFailure(outcome=Outcome.NO_CODE, reason="the reply holds no code block")
-    before, old_block, after = split_block(parent)
+    before, _, after = split_block(parent)
     new_before, block, new_after = split_block(code)
     if new_before and (new_before.split() != before.split() or new_after.split() != after.split()):
         return ReplyFailure(outcome=Outcome.OUTSIDE_BLOCK, reason="the rewrite changes code outside the evolve block")
     block = _without_markers(block)
-    left_out = _left_out(block, old_block, parent, entry_point) if len(block) <= source_chars else ""
+    left_out = _left_out(block, parent, entry_point) if len(block) <= source_chars else ""
     return f"{before}{left_out}{block.rstrip()}\n{after}"
 
 
-def _left_out(block: str, old_block: str, parent: str, entry_point: str) -> str:
+@dataclass(frozen=True, slots=True)
+class _Parent:
+    """What a rewrite can take for granted.
+
+    Attributes:
+        lines: Of the evolve block.
+        statements: Of the block, in their order.
+        binding: The block's statements that bind a name.
+        around: Names that are bound outside of the block alone.
+    """
+
+    lines: tuple[str, ...]
+    statements: tuple[ast.stmt, ...]
+    binding: Mapping[str, Sequence[ast.stmt]]
+    around: Set[str]
+
+
+@lru_cache(maxsize=_PARENTS)
+def _parent(source: str) -> _Parent:
+    """Return what a parent offers; the samples of a group ask for the same one."""
+    _, block, _ = split_block(source)
+    tree = ast.parse(block)
+    binding: dict[str, list[ast.stmt]] = {}
+    for node in tree.body:
+        for name in _bound_by(node):
+            binding.setdefault(name, []).append(node)
+    lines = re.split(r"\r\n?|\n", block)  # as Python counts them; splitlines knows more ends
+    around = set(_bound(ast.parse(source))) - set(_bound(tree))
+    return _Parent(lines=tuple(lines), statements=tuple(tree.body), binding=binding, around=around)
+
+
+def _left_out(block: str, source: str, entry_point: str) -> str:
     """Return what a rewrite of some functions takes for granted: its parent's definitions that it needs and lacks.
 
     They are those that it reads, and the entry point with all that this reads, if that is something of the rewrite's.
     """
     try:
-        new, old = ast.parse(block), ast.parse(old_block)
-        known = {*dir(builtins), *_bound(new), *(set(_bound(ast.parse(parent))) - set(_bound(old)))}
-        binding: dict[str, list[ast.stmt]] = {}
-        for node in old.body:
-            for name in _bound_by(node):
-                binding.setdefault(name, []).append(node)
-        taken = _needed(_named(new), known, binding)
-        entry = _needed([entry_point], known, binding)
+        new, parent = ast.parse(block), _parent(source)
+        known = {*dir(builtins), *_bound(new), *parent.around}
+        taken = _needed(_named(new), known, parent.binding)
+        entry = _needed([entry_point], known, parent.binding)
         if any(name in _defined(new) for node in entry for name in _named(node)):
             taken |= entry
     except (SyntaxError, ValueError, RecursionError, MemoryError):  # such a child is refused later, with the reason
         return ""
     if not taken or any(isinstance(node, ast.ImportFrom) and node.module == "__future__" for node in new.body):
         return ""
-    lines = re.split(r"\r\n?|\n", old_block)  # as Python counts them; splitlines knows more ends
-    texts = ["\n".join(lines[_first(node) - 1 : node.end_lineno]) for node in old.body if node in taken]
+    texts = ["\n".join(parent.lines[_first(node) - 1 : node.end_lineno]) for node in parent.statements if node in taken]
     return "\n\n".join(texts) + "\n\n"
 
 
