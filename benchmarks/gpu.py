@@ -58,7 +58,7 @@ class BareEngine(VllmEngine):
         started = time.perf_counter()
         outputs = self._llm.generate([{"prompt_token_ids": prompt} for prompt in prompts], params, use_tqdm=False)
         seconds = time.perf_counter() - started
-        self._empty_cache()
+        self._empty_cache()  # or the next step would find prompts that no step of its own has left there
         return {
             "tokens": sum(len(reply.token_ids) for output in outputs for reply in output.outputs),
             "seconds": seconds,

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from evolve.compose import problem_of, workshop_of
 from evolve.cores import evaluation_cpus, listed
 from evolve.errors import ConfigError
 from evolve.options import parse_options
@@ -24,6 +25,14 @@ def test_programs_may_use_all_processors_unless_some_are_named():
 
     assert evaluation_cpus(parse_options(words)) == ()
     assert evaluation_cpus(parse_options([*words, f"sandbox.cpus={last}"])) == (last,)
+
+
+def test_a_runs_sandbox_keeps_to_them():
+    """The option reaches what starts the programs."""
+    last = max(os.sched_getaffinity(0))
+    config = parse_options(["problem=circle_packing", "sandbox.require=none", f"sandbox.cpus={last}"])
+    with workshop_of(config, problem_of(config)) as workshop:
+        assert workshop.sandbox.blueprint.cpus == (last,)
 
 
 @pytest.mark.parametrize("text", ["all", "5-2", "-1", "99999", "0-99999"])
