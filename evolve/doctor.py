@@ -33,7 +33,7 @@ def doctor(words: Sequence[str], console: Console) -> int:
     lines = [
         f"machine: {platform.system()} {platform.release()} on {platform.machine()}, "
         f"{len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}",
-        f"GPU: {_gpu()}",
+        f"GPU: {gpus()}",
         f"engine vllm: {_vllm()}",
         "engine server: ready; any OpenAI-compatible URL (engine=server engine.url=...)",
         "engine scripted: ready; replays recorded completions (engine=scripted engine.file=...)",
@@ -45,7 +45,8 @@ def doctor(words: Sequence[str], console: Console) -> int:
     return 0
 
 
-def _gpu() -> str:
+def gpus() -> str:
+    """Return the names and memory of this machine's GPUs."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return "none found"

@@ -41,8 +41,8 @@ class RunFolder:
             RunFolderError: It cannot be written.
         """
         try:
-            _write_whole(self.path / "run.json", json.dumps({"run_id": run_id}))
-            _write_whole(self.path / "run.yaml", config)
+            write_whole(self.path / "run.json", json.dumps({"run_id": run_id}))
+            write_whole(self.path / "run.yaml", config)
         except OSError as error:
             raise RunFolderError(
                 f"cannot write the run folder {self.path}: {error.strerror}; free some space"
@@ -118,7 +118,7 @@ def _locked(path: Path, lock: IO[str]) -> RunFolder:
     return RunFolder(path)
 
 
-def _write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str) -> None:
     """Write a file that is there with all of its text or not at all, through a power cut too."""
     unfinished = path.with_name(f"{path.name}.new")
     with unfinished.open("w", encoding="utf-8") as file:

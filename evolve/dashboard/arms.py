@@ -17,6 +17,9 @@ from evolve.errors import ConfigError
 from evolve.options import dump_config
 from evolve.types import Problem
 
+#: A run's best against its completions: `(completions, best)` at the end of each step in which the best rose, and now.
+Points = Sequence[tuple[float, float]]
+
 #: Points of a band.
 GRID = 200
 #: Options, or groups of them, in which runs of one arm may differ.
@@ -28,6 +31,7 @@ class Arm:
     """Runs that are repetitions of each other.
 
     Attributes:
+        problem: Theirs.
         xs: Completions, up to the shortest run's.
         median: `(len(xs),)` over the runs.
         low: `(len(xs),)` the lowest run, or the lower quartile from four runs on.
@@ -37,7 +41,7 @@ class Arm:
     """
 
     name: str
-    runs: Sequence[OpenRun]
+    problem: Problem
     xs: Sequence[float]
     median: Sequence[float]
     low: Sequence[float]
@@ -105,19 +109,24 @@ def _flat(tree: Mapping[str, object], prefix: str = "") -> dict[str, object]:
     return found
 
 
-def compare(arms: Mapping[str, Sequence[OpenRun]]) -> list[Arm]:
-    """Return the arms with their bands, the best median first.
+def compare_runs(arms: Mapping[str, Sequence[OpenRun]]) -> list[Arm]:
+    """Return the arms as `compare` does, from their runs."""
+    if not arms:
+        return []
+    problem = next(iter(arms.values()))[0].problem
+    return compare(problem, {name: [_points(run) for run in runs] for name, runs in arms.items()})
+
+
+def compare(problem: Problem, arms: Mapping[str, Sequence[Points]]) -> list[Arm]:
+    """Return the arms with their bands, the best median first; those without a finished step are left out.
 
     The target of `Arm.reached` is the record, or where no run reached it the worst of the arms' medians at the end,
     which at least half of the runs of each arm have reached.
     """
-    if not arms:
-        return []
-    problem = next(iter(arms.values()))[0].problem
-    first = [_arm(name, runs, None) for name, runs in arms.items()]
-    first = [arm for arm in first if arm.xs]
-    aim = target(problem, first)
-    whole = [_arm(arm.name, arm.runs, aim) for arm in first]
+    curves = {name: [points for points in runs if len(points) > 1] for name, runs in arms.items()}
+    curves = {name: runs for name, runs in curves.items() if runs}
+    aim = target(problem, [_arm(name, problem, runs, None) for name, runs in curves.items()])
+    whole = [_arm(name, problem, runs, aim) for name, runs in curves.items()]
     return sorted(whole, key=lambda arm: problem.direction.rank(arm.median[-1]), reverse=True)
 
 
@@ -129,16 +138,20 @@ def target(problem: Problem, arms: Sequence[Arm]) -> float | None:
     return min((arm.median[-1] for arm in arms), key=rank, default=None)
 
 
-def _arm(name: str, runs: Sequence[OpenRun], aim: float | None) -> Arm:
-    curves = [points for run in runs if len(points := [(x, y) for x, _, y in curve(run)]) > 1]
-    end = min((points[-1][0] for points in curves), default=0.0)
-    xs = _grid(end) if curves else []
+def _points(run: OpenRun) -> Points:
+    return [(made, best) for made, _, best in curve(run)]
+
+
+def _arm(name: str, problem: Problem, curves: Sequence[Points], aim: float | None) -> Arm:
+    """Return an arm of at least one run, each with at least one finished step."""
+    end = min(points[-1][0] for points in curves)
+    xs = _grid(end)
     columns = [sorted(_at(points, x) for points in curves) for x in xs]
-    rank = runs[0].problem.direction.rank
+    rank = problem.direction.rank
     reached = [None if aim is None else next((x for x, y in points if rank(y) >= rank(aim)), None) for points in curves]
     return Arm(
         name=name,
-        runs=runs,
+        problem=problem,
         xs=xs,
         median=[statistics.median(column) for column in columns],
         low=[_quartile(column, 1) for column in columns],
@@ -153,7 +166,7 @@ def _grid(end: float) -> list[float]:
     return sorted({float(math.floor(end * k / GRID)) for k in range(GRID + 1)})
 
 
-def _at(points: Sequence[tuple[float, float]], x: float) -> float:
+def _at(points: Points, x: float) -> float:
     """Return a run's best after `x` completions."""
     return points[max(bisect_right(points, x, key=lambda point: point[0]) - 1, 0)][1]
 
@@ -169,7 +182,7 @@ def arm_charts(arms: Sequence[Arm]) -> list[Markup]:
     """Return the arms' medians with their bands beside the record, and their distance to it."""
     if not arms:
         return []
-    problem = arms[0].runs[0].problem
+    problem = arms[0].problem
     record = problem.record
     marks = [] if record is None else [(record.score, f"record {number(record.score, 8)}")]
     lines = [_line(arm, place, arm.median, arm.low, arm.high) for place, arm in enumerate(arms)]

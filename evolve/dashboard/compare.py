@@ -5,8 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from evolve.dashboard.arms import Arm, group_by_arm, refuse_mixture, target
-from evolve.dashboard.arms import compare as compare_arms
+from evolve.dashboard.arms import Arm, compare_runs, group_by_arm, refuse_mixture, target
 from evolve.dashboard.catalog import Catalog, OpenRun
 from evolve.dashboard.figures import draw_arms
 from evolve.dashboard.texts import number, printable
@@ -29,7 +28,7 @@ def compare(words: Sequence[str], console: Console) -> int:
         }
         grouped |= group_by_arm(loose)
         refuse_mixture([run for group in grouped.values() for run in group])
-        compared = compare_arms(grouped)
+        compared = compare_runs(grouped)
         if not compared:
             raise ConfigError(
                 "none of the runs has finished a step: name others with run=DIR, runs=DIR or arm=NAME:DIR"
@@ -40,7 +39,7 @@ def compare(words: Sequence[str], console: Console) -> int:
             draw_arms(compared, to / "compare.svg")
         except OSError as error:
             raise ConfigError(f"cannot write to {to}: {error.strerror}; name another folder with to=DIR") from error
-        _print(compared, compared[0].runs[0].problem, console)
+        _print(compared, compared[0].problem, console)
     console.print(f"{to / 'compare.png'}, {to / 'compare.svg'}", highlight=False, markup=False, soft_wrap=True)
     return 0
 

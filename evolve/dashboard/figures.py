@@ -20,7 +20,7 @@ _QUIET = "#5b6570"
 
 def draw_arms(arms: Sequence[Arm], file: Path) -> None:
     """Draw each arm's median with its band, each run's end as a dot; beside the record, and as the distance to it."""
-    problem = arms[0].runs[0].problem
+    problem = arms[0].problem
     record = problem.record
     figure, places = _figure(1 if record is None else 2)
     for place, arm in enumerate(arms):

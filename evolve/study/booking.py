@@ -2,24 +2,23 @@
 
 A run that was cut, by the end of a booking, by Ctrl-C or by `kill -9`, is resumed by the next booking as
 `evolve resume` does it. What a booking needs of the last one is the study's folder, and the database that the options
-name. Bookings may go on beside each other, one for each GPU: each leaves out the runs that another is making.
+name; of a finished run its record is enough (`record.py`). Bookings may go on beside each other, one for each GPU:
+each leaves out the runs that another is making.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-
-import yaml
 
 from evolve.budget import Tally, spent
 from evolve.compose import build_budget, open_run_database
-from evolve.config import BudgetConfig, Config, SandboxConfig, ScriptedConfig, ServerConfig
 from evolve.errors import ConfigError, EngineError, FolderInUseError, LearnerError
-from evolve.options import dump_config, leaves, load_config
+from evolve.options import load_config
 from evolve.run_folder import RunFolder, existing_run_folder, read_run
 from evolve.session import Ended, Outside, Session, new_session, next_session
 from evolve.study.engines import Engines
 from evolve.study.plan import Cell, Study
+from evolve.study.record import Record, read_record, record_of, refuse_another, write_record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,12 +74,21 @@ def is_finished(cell: Cell) -> bool:
     """Return whether a run has used up its budget.
 
     Raises:
-        ConfigError: The folder holds another run than the study asks for.
+        ConfigError: The folder holds another run than the study asks for, or the record of a run of a smaller budget
+            and no run to go on with.
     """
+    record = read_record(cell)
+    if record is not None and _is_enough(cell, record):
+        return True
     if not (cell.folder / "run.yaml").exists():
-        return False
+        if record is None:
+            return False
+        raise ConfigError(
+            f"{cell.folder} holds the figures of a run that ended at a smaller budget, and not the run: bring its "
+            "run.yaml, run.json and database back to go on with it, or delete figures.json to make it anew"
+        )
     text, run_id = read_run(cell.folder)
-    _refuse_another(cell, load_config(text))
+    refuse_another(cell, load_config(text))
     with open_run_database(cell.config, RunFolder(cell.folder)) as database:
         store = database.run(run_id)
         reports = store.reports()
@@ -92,6 +100,13 @@ def is_finished(cell: Cell) -> bool:
     return spent(budget, tally, steps=len(reports) - 1, active_s=reports[-1].finished_s) is not None
 
 
+def _is_enough(cell: Cell, record: Record) -> bool:
+    """Return whether a record is of a run that has used up the study's budget: completions, or minutes."""
+    figures = record.figures
+    tally = Tally(cell.direction, completions=figures.completions, tokens=figures.tokens, best=figures.best)
+    return spent(build_budget(cell.config), tally, steps=0, active_s=figures.active_s) is not None
+
+
 def _make(cell: Cell, engines: Engines, outside: Outside, left: str) -> Ended | None:
     """Begin a run, or go on with it; None where another process has finished it meanwhile."""
 
@@ -101,46 +116,18 @@ def _make(cell: Cell, engines: Engines, outside: Outside, left: str) -> Ended | 
     if not (cell.folder / "run.yaml").exists():
         with new_session(cell.config, cell.folder, outside) as (session, model):
             say()
-            return _go(session, model, engines)
+            return _go(cell, session, model, engines)
     with existing_run_folder(cell.folder) as folder:
         if is_finished(cell):
             return None
         say()
         _, run_id = folder.read_run()
         with next_session(cell.config, folder, run_id, outside) as (session, model):
-            return _go(session, model, engines)
+            return _go(cell, session, model, engines)
 
 
-def _go(session: Session, model: Path | None, engines: Engines) -> Ended:
-    return session.go(engines.lend(session.config, model), model)
-
-
-def _refuse_another(cell: Cell, stored: Config) -> None:
-    """Refuse a folder whose run was made with other options; the budget and what depends on the machine may differ."""
-    ours, theirs = (dict(leaves(yaml.safe_load(dump_config(_essence(each))))) for each in (cell.config, stored))
-    for name in sorted(ours.keys() | theirs.keys()):
-        if ours.get(name) != theirs.get(name):
-            raise ConfigError(
-                f"{cell.folder} holds a run with {name}={theirs.get(name)}, the study asks for {ours.get(name)}: name "
-                "another folder with to=DIR, or move that run away"
-            )
-
-
-def _essence(config: Config) -> Config:
-    """Return the options that make a run what it is, those that may differ from machine to machine set alike."""
-    engine = config.engine
-    if isinstance(engine, ScriptedConfig):
-        engine = replace(engine, file="")
-    elif isinstance(engine, ServerConfig):
-        engine = replace(engine, url="", key_file=None)
-    return replace(
-        config,
-        engine=engine,
-        model=Path(config.model).name,
-        model_cache="",
-        problem=replace(config.problem, path=None),
-        sandbox=SandboxConfig(),
-        budget=BudgetConfig(),
-        database=replace(config.database, url=None),
-        run=replace(config.run, dir=None),
-    )
+def _go(cell: Cell, session: Session, model: Path | None, engines: Engines) -> Ended:
+    ended = session.go(engines.lend(session.config, model), model)
+    if is_finished(cell):
+        write_record(cell, record_of(cell))
+    return ended

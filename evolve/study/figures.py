@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from evolve.dashboard.catalog import OpenRun
 from evolve.standing import best_curve
-from evolve.study.plan import Cell, Study
+from evolve.study.plan import Study
 from evolve.types import REPLY_FAILURES, Direction, Outcome, Problem
 
 
@@ -16,14 +16,16 @@ class RunFigures:
     """One finished run.
 
     Attributes:
+        seed: The run's.
+        completions: Of the model.
+        tokens: Of the completions.
         best: The best score that was confirmed; the seed program's if nothing beat it.
         exact: Of its construction, as a decimal with more digits; None where there is none.
         valid: Share of completions that made a new, valid program.
         improved: Share of completions that made one better than its parent.
         distinct: Different new programs as a share of the replies that held a program.
-        reached: Completions by the end of the step in which the best reached the target; None if it did not, or if
-            there is no target.
         active_s: Wall-clock time in seconds, without the time between two bookings.
+        curve: Each step's end at which the best had risen: active seconds, completions by then, the new best.
     """
 
     seed: int
@@ -34,8 +36,18 @@ class RunFigures:
     valid: float
     improved: float
     distinct: float
-    reached: int | None
     active_s: float
+    curve: Sequence[tuple[float, int, float]]
+
+    def reached(self, target: float, direction: Direction) -> int | None:
+        """Return the completions by the end of the step in which the best reached a target; None if it did not."""
+        return next((made for _, made, best in self.curve if direction.gain(best, target) >= 0), None)
+
+    @property
+    def points(self) -> Sequence[tuple[float, float]]:
+        """`(completions, best)` at the end of each step in which the best rose, and at the end of the run."""
+        points = [(float(made), best) for _, made, best in self.curve]
+        return [*points, (float(self.completions), points[-1][1])] if points else []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,16 +55,21 @@ class ArmFigures:
     """One arm on one problem.
 
     Attributes:
+        problem: The problem's name.
+        direction: The problem's.
+        target: The score whose cost in completions is compared; None for none.
         runs: The finished ones, by seed.
     """
 
     problem: str
+    direction: Direction
+    target: float | None
     arm: str
     runs: Sequence[RunFigures]
 
-    def quantile(self, share: float, direction: Direction) -> float:
+    def quantile(self, share: float) -> float:
         """Return a quantile of the runs' bests, from the worst at 0 to the best at 1, linear between two runs."""
-        scores = sorted((run.best for run in self.runs), key=direction.rank)
+        scores = sorted((run.best for run in self.runs), key=self.direction.rank)
         place = share * (len(scores) - 1)
         low = math.floor(place)
         return scores[low] + (place - low) * (scores[min(low + 1, len(scores) - 1)] - scores[low])
@@ -61,10 +78,16 @@ class ArmFigures:
         """Return the median of a figure over the runs."""
         return float(statistics.median(map(figure, self.runs)))
 
+    def reached_each(self) -> list[int | None]:
+        """Return the completions by which each run reached the target; None for one that did not, or without any."""
+        if self.target is None:
+            return [None] * len(self.runs)
+        return [run.reached(self.target, self.direction) for run in self.runs]
+
     @property
     def reached(self) -> float | None:
         """The median of the completions to the target; None where half of the runs or more did not reach it."""
-        median = statistics.median(math.inf if run.reached is None else run.reached for run in self.runs)
+        median = statistics.median(math.inf if each is None else each for each in self.reached_each())
         return median if math.isfinite(median) else None
 
 
@@ -101,18 +124,16 @@ class SignTest:
         return min(1.0, 2 * sum(math.comb(n, i) for i in range(k + 1)) / (1 << n))
 
 
-def run_figures(cell: Cell, run: OpenRun, target: float | None) -> RunFigures:
-    """Return the figures of a run."""
-    views, reports, direction = run.views, run.reports(), cell.direction
+def run_figures(run: OpenRun) -> RunFigures:
+    """Return the figures of a run from its database."""
+    views, reports, direction = run.views, run.reports(), run.problem.direction
     outcomes = views.outcome_counts()
     completions = sum(outcomes.values())
     programs = completions - sum(count for outcome, count in outcomes.items() if outcome in REPLY_FAILURES)
     _, distinct = views.evaluated()
     standing = run.bests()[0]
-    curve = best_curve(reports, direction)
-    reached = None if target is None else _reached(curve, target, direction)
     return RunFigures(
-        seed=cell.seed,
+        seed=run.config.run.seed,
         completions=completions,
         tokens=views.token_totals()[0],
         best=standing.score(direction),
@@ -120,13 +141,9 @@ def run_figures(cell: Cell, run: OpenRun, target: float | None) -> RunFigures:
         valid=outcomes.get(Outcome.VALID, 0) / max(completions, 1),
         improved=sum(report.improved for report in reports) / max(completions, 1),
         distinct=distinct / max(programs, 1),
-        reached=reached,
         active_s=reports[-1].finished_s,
+        curve=best_curve(reports, direction),
     )
-
-
-def _reached(curve: Sequence[tuple[float, int, float]], target: float, direction: Direction) -> int | None:
-    return next((made for _, made, best in curve if direction.gain(best, target) >= 0), None)
 
 
 def arms_of(study: Study, figures: Mapping[str, RunFigures]) -> list[ArmFigures]:
@@ -142,7 +159,8 @@ def arms_of(study: Study, figures: Mapping[str, RunFigures]) -> list[ArmFigures]
             cells = [cell for cell in study.cells if (cell.problem, cell.arm) == (problem, arm)]
             runs = [figures[str(cell)] for cell in cells if str(cell) in figures]
             if runs:
-                arms.append(ArmFigures(problem=problem, arm=arm, runs=runs))
+                direction, target = cells[0].direction, study.file.problems[problem].target
+                arms.append(ArmFigures(problem=problem, direction=direction, target=target, arm=arm, runs=runs))
     return arms
 
 

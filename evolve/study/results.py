@@ -1,20 +1,18 @@
 """A study's results as files: `results.json` for programs, `results.md` for people, and a picture for each problem."""
 
 import dataclasses
-import importlib.metadata
 import json
-import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from evolve.compose import policy_name
 from evolve.dashboard.arms import compare
-from evolve.dashboard.catalog import Catalog, OpenRun
 from evolve.dashboard.figures import draw_arms
 from evolve.errors import ConfigError
 from evolve.study.booking import is_finished
-from evolve.study.figures import ArmFigures, RunFigures, SignTest, arms_of, run_figures, sign_tests
+from evolve.study.figures import ArmFigures, RunFigures, SignTest, arms_of, sign_tests
 from evolve.study.plan import Study
+from evolve.study.record import Record, read_record, record_of
 from evolve.types import Problem
 
 _SHARES: Mapping[str, Callable[[RunFigures], float]] = {
@@ -30,24 +28,19 @@ def write_results(study: Study) -> list[ArmFigures]:
     Raises:
         ConfigError: The folder cannot be written.
     """
-    finished = [cell for cell in study.cells if is_finished(cell)]
-    figures: dict[str, RunFigures] = {}
-    opened: dict[str, dict[str, list[OpenRun]]] = {}
+    records = {str(cell): read_record(cell) or record_of(cell) for cell in study.cells if is_finished(cell)}
+    found = arms_of(study, {cell: record.figures for cell, record in records.items()})
     try:
         study.folder.mkdir(parents=True, exist_ok=True)
-        with Catalog(only=[cell.folder for cell in finished]) as catalog:
-            for cell in finished:
-                run = catalog.opened(cell.folder)
-                figures[str(cell)] = run_figures(cell, run, study.file.problems[cell.problem].target)
-                opened.setdefault(cell.problem, {}).setdefault(cell.arm, []).append(run)
-            for problem, arms in opened.items():
-                compared = compare(arms)
-                for suffix in ("png", "svg") if compared else ():
-                    draw_arms(compared, study.folder / f"{problem}.{suffix}")
-        found = arms_of(study, figures)
-        tree = json.dumps(_tree(study, found), indent=2, ensure_ascii=False)
+        for name, problem in study.problems.items():
+            curves = {arm.arm: [run.points for run in arm.runs] for arm in found if arm.problem == name}
+            compared = compare(problem, curves)
+            for suffix in ("png", "svg") if compared else ():
+                draw_arms(compared, study.folder / f"{name}.{suffix}")
+        machines = _machines(records.values())
+        tree = json.dumps(_tree(study, found, machines), indent=2, ensure_ascii=False)
         (study.folder / "results.json").write_text(tree + "\n", encoding="utf-8")
-        (study.folder / "results.md").write_text(_page(study, found), encoding="utf-8")
+        (study.folder / "results.md").write_text(_page(study, found, machines), encoding="utf-8")
     except OSError as error:
         raise ConfigError(
             f"cannot write to {study.folder}: {error.strerror}; name another folder with to=DIR"
@@ -59,13 +52,18 @@ def _tests(study: Study, arms: Sequence[ArmFigures]) -> list[SignTest]:
     return sign_tests(arms, study.problems, next(iter(study.file.arms)))
 
 
-def _tree(study: Study, arms: Sequence[ArmFigures]) -> dict[str, Any]:
+def _machines(records: Iterable[Record]) -> list[Mapping[str, str]]:
+    """Return the machines on which runs ended, each once."""
+    return list({str(record.machine): record.machine for record in records}.values())
+
+
+def _tree(study: Study, arms: Sequence[ArmFigures], machines: Sequence[Mapping[str, str]]) -> dict[str, Any]:
     """Return what results.json holds."""
     return {
         "study": study.name,
         **dataclasses.asdict(study.file),
         "models": _models(study),
-        "machine": _machine(),
+        "machines": list(machines),
         "runs": {"planned": len(study.cells), "finished": sum(len(arm.runs) for arm in arms)},
         "results": [_arm_tree(arm, study.problems[arm.problem]) for arm in arms],
         "tests": [{**dataclasses.asdict(test), "p": test.p} for test in _tests(study, arms)],
@@ -74,9 +72,7 @@ def _tree(study: Study, arms: Sequence[ArmFigures]) -> dict[str, Any]:
 
 def _arm_tree(arm: ArmFigures, problem: Problem) -> dict[str, Any]:
     names = ("worst", "quartile_1", "median", "quartile_3", "best")
-    quantiles = {
-        name: arm.quantile(share, problem.direction) for name, share in zip(names, (0, 0.25, 0.5, 0.75, 1), strict=True)
-    }
+    quantiles = {name: arm.quantile(share) for name, share in zip(names, (0, 0.25, 0.5, 0.75, 1), strict=True)}
     return {
         "problem": arm.problem,
         "arm": arm.arm,
@@ -89,19 +85,14 @@ def _arm_tree(arm: ArmFigures, problem: Problem) -> dict[str, Any]:
         "distinct": arm.median(lambda run: run.distinct),
         "completions": arm.median(lambda run: run.completions),
         "active_s": arm.median(lambda run: run.active_s),
-        "runs": [dataclasses.asdict(run) for run in arm.runs],
+        "runs": [
+            dataclasses.asdict(run) | {"reached": reached}
+            for run, reached in zip(arm.runs, arm.reached_each(), strict=True)
+        ],
     }
 
 
-def _machine() -> dict[str, str]:
-    return {
-        "platform": platform.platform(),
-        "python": platform.python_version(),
-        "thetaevolve": importlib.metadata.version("thetaevolve"),
-    }
-
-
-def _page(study: Study, arms: Sequence[ArmFigures]) -> str:
+def _page(study: Study, arms: Sequence[ArmFigures], machines: Sequence[Mapping[str, str]]) -> str:
     """Return what results.md holds."""
     file, first = study.file, next(iter(study.file.arms))
     budget = f"{file.budget.completions} completions" if file.budget.completions else f"{file.budget.minutes:g} minutes"
@@ -110,7 +101,7 @@ def _page(study: Study, arms: Sequence[ArmFigures]) -> str:
         f"# {study.name}",
         "",
         f"{finished} of {len(study.cells)} runs are finished; each may spend {budget}. Seeds "
-        f"{', '.join(map(str, file.seeds))}. {_machine_line(study)}.",
+        f"{', '.join(map(str, file.seeds))}. {'; '.join([*_models(study), *map(_machine_words, machines)])}.",
         "",
         "Scores are those that were confirmed at zero tolerance. % are of all completions, medians over the seeds: "
         "valid ones made a new valid program, improved ones one better than its parent; distinct is the share of "
@@ -119,7 +110,7 @@ def _page(study: Study, arms: Sequence[ArmFigures]) -> str:
     for name, problem in study.problems.items():
         of_problem = [arm for arm in arms if arm.problem == name]
         if of_problem:
-            lines += ["", *_table(problem, of_problem, file.problems[name].target), "", f"![{name}]({name}.png)"]
+            lines += ["", *_table(problem, of_problem), "", f"![{name}]({name}.png)"]
     tests = _tests(study, arms)
     if tests:
         lines += ["", f"## Against {first}, over all problems", "", *_test_table(tests)]
@@ -133,14 +124,14 @@ def _models(study: Study) -> list[str]:
     return sorted({policy_name(cell.config) for cell in study.cells})
 
 
-def _machine_line(study: Study) -> str:
-    machine = _machine()
+def _machine_words(machine: Mapping[str, str]) -> str:
     versions = f"Python {machine['python']}, thetaevolve {machine['thetaevolve']}"
-    return f"{', '.join(_models(study))}; {machine['platform']}, {versions}"
+    return f"{machine['platform']}, GPU {machine['gpu']}, {versions}"
 
 
-def _table(problem: Problem, arms: Sequence[ArmFigures], target: float | None) -> list[str]:
+def _table(problem: Problem, arms: Sequence[ArmFigures]) -> list[str]:
     """Return a problem's table, the best median first."""
+    target = arms[0].target
     aim = "target" if target is None else f"{target:g}"
     names = ("arm", "runs", "median", "worst to best", "quartiles", f"completions to {aim}", *_SHARES, "s")
     rows = [
@@ -149,20 +140,19 @@ def _table(problem: Problem, arms: Sequence[ArmFigures], target: float | None) -
         f"| {' | '.join(names)} |",
         f"|{' --- |' * len(names)}",
     ]
-    direction = problem.direction
-    for arm in sorted(arms, key=lambda arm: direction.rank(arm.quantile(0.5, direction)), reverse=True):
-        worst, low, median, high, best = (f"{arm.quantile(share / 4, direction):.10g}" for share in range(5))
+    for arm in sorted(arms, key=lambda arm: arm.direction.rank(arm.quantile(0.5)), reverse=True):
+        worst, low, median, high, best = (f"{arm.quantile(share / 4):.10g}" for share in range(5))
         shares = (f"{100 * arm.median(share):.1f}" for share in _SHARES.values())
         entries = (arm.arm, str(len(arm.runs)), median, f"{worst} to {best}", f"{low} to {high}")
         seconds = f"{arm.median(lambda run: run.active_s):.0f}"
-        rows.append(f"| {' | '.join((*entries, _reached(arm, target), *shares, seconds))} |")
+        rows.append(f"| {' | '.join((*entries, _reached(arm), *shares, seconds))} |")
     return rows
 
 
-def _reached(arm: ArmFigures, target: float | None) -> str:
-    if target is None:
+def _reached(arm: ArmFigures) -> str:
+    if arm.target is None:
         return "-"
-    count = sum(run.reached is not None for run in arm.runs)
+    count = sum(each is not None for each in arm.reached_each())
     median = "never" if arm.reached is None else f"{arm.reached:.0f}"
     return f"{median} ({count} of {len(arm.runs)})"
 

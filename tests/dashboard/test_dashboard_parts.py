@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from benchmarks.dashboard import made_up_run
 from database.dashboard import Sprout
-from evolve.dashboard.arms import compare, group_by_arm
+from evolve.dashboard.arms import compare_runs, group_by_arm
 from evolve.dashboard.bests import cards, run_best
 from evolve.dashboard.catalog import Catalog
 from evolve.dashboard.charts import Chart, Line, Stack, line_chart, stack_chart
@@ -194,7 +194,7 @@ def test_runs_that_differ_in_their_seed_are_one_arm(runs):
     """Folder, seed, recorded replies and budget make no arm; the size of a step does."""
     with Catalog(only=[runs / "first", runs / "second"]) as catalog:
         same = group_by_arm(catalog.all()[0])
-        (arm,) = compare(same)
+        (arm,) = compare_runs(same)
     with Catalog(only=[runs / "first", runs / "made-up"]) as catalog:
         different = group_by_arm(catalog.all()[0])
 

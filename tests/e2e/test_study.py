@@ -183,6 +183,57 @@ def test_a_folder_with_another_run_is_refused(replies, tmp_path):
     assert rows(tmp_path / "all.db", "select count(*) from attempts where step > 0") == [(8,)]
 
 
+def test_of_a_finished_run_its_record_is_enough(replies, tmp_path):
+    """Carried to another machine alone, it keeps the run from being made again and gives the same results."""
+    file = make(tmp_path, replies([program(answer) for answer in ANSWERS]), "database.url=null", seeds=(1, 2))
+    here, there = tmp_path / "here", tmp_path / "there"
+    assert call(f"file={file}", f"to={here}")[0] == 0
+    for record in here.glob("trivial/*-1/figures.json"):
+        folder = there / record.parent.relative_to(here)
+        folder.mkdir(parents=True)
+        (folder / record.name).write_text(record.read_text(encoding="utf-8"), encoding="utf-8")
+
+    code, text = call(f"file={file}", f"to={there}")
+    first, second = (json.loads((out / "results.json").read_text(encoding="utf-8")) for out in (here, there))
+
+    assert code == 0
+    assert text.count("runs are left)") == 3
+    assert "seed 1 (" not in text
+    assert not list(there.glob("trivial/*-1/evolve.db"))
+    assert (there / "trivial.png").read_bytes() == (here / "trivial.png").read_bytes()
+    for result in (first, second):
+        for run in (run for arm in result["results"] for run in arm["runs"]):
+            assert run["curve"]
+            del run["active_s"], run["curve"]
+        for arm in result["results"]:
+            del arm["active_s"]
+    assert first == second
+
+
+def test_a_record_that_does_not_fit_is_refused_in_one_line(replies, tmp_path):
+    """Of other options, of a smaller budget without the run to go on with, and damaged: nothing is made."""
+    answers = replies([program(answer) for answer in ANSWERS])
+    arms = {"plain": ["prompt.inspirations=0"]}
+    words = (f"file={make(tmp_path, answers, arms=arms, completions=4)}", f"to={tmp_path / 'out'}")
+    assert call(*words)[0] == 0
+    run = tmp_path / "out/trivial/plain-1"
+    for name in ("run.yaml", "run.json"):
+        (run / name).unlink()
+
+    make(tmp_path, answers, arms={"plain": ["prompt.inspirations=1"]}, completions=4)
+    with pytest.raises(ConfigError, match=r"prompt\.inspirations=0, the study asks for 1"):
+        call(*words)
+    make(tmp_path, answers, arms=arms, completions=8)
+    with pytest.raises(ConfigError, match=r"a smaller budget, and not the run: bring its run\.yaml"):
+        call(*words)
+    (run / "figures.json").write_text('{"figures": {}}', encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"figures\.json cannot be read"):
+        call(*words)
+
+    assert sorted(file.name for file in run.iterdir() if file.name != "report") == ["figures.json", "lock"]
+    assert rows(tmp_path / "all.db", "select count(*) from attempts where step > 0") == [(4,)]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -32,11 +32,15 @@ arms:
 """
 
 
-def run(best: float, seed: int = 0, reached: int | None = None) -> RunFigures:
+def run(best: float, seed: int = 0, curve=()) -> RunFigures:
     return RunFigures(
         seed=seed, completions=8, tokens=80, best=best, exact=None, valid=0.5, improved=0.25, distinct=0.75,
-        reached=reached, active_s=2.0,
+        active_s=2.0, curve=curve,
     )  # fmt: skip
+
+
+def arm(problem: str, name: str, runs, direction=Direction.MAX, target=None) -> ArmFigures:
+    return ArmFigures(problem=problem, direction=direction, target=target, arm=name, runs=runs)
 
 
 @pytest.fixture
@@ -124,28 +128,34 @@ def test_runs_share_an_engine_exactly_if_they_ask_for_the_same(tmp_path):
 
 def test_quantiles_go_from_the_worst_to_the_best():
     """Linear between two runs; where lower is better, the worst is the highest."""
-    arm = ArmFigures(problem="p", arm="a", runs=[run(3.0), run(1.0), run(2.0)])
+    runs = [run(3.0), run(1.0), run(2.0)]
 
-    assert [arm.quantile(share / 4, Direction.MAX) for share in range(5)] == [1.0, 1.5, 2.0, 2.5, 3.0]
-    assert [arm.quantile(share / 4, Direction.MIN) for share in range(5)] == [3.0, 2.5, 2.0, 1.5, 1.0]
+    assert [arm("p", "a", runs).quantile(share / 4) for share in range(5)] == [1.0, 1.5, 2.0, 2.5, 3.0]
+    low = arm("p", "a", runs, Direction.MIN)
+    assert [low.quantile(share / 4) for share in range(5)] == [3.0, 2.5, 2.0, 1.5, 1.0]
 
 
 @pytest.mark.parametrize(
     ("reached", "median"), [([4, 8, 12], 8), ([4, 8, None], 8), ([4, None, None], None), ([4, None], None)]
 )
 def test_a_run_that_never_reached_the_target_counts_as_the_slowest(reached, median):
-    """The median is one of the arm, not of those that were lucky."""
-    assert ArmFigures(problem="p", arm="a", runs=[run(1.0, reached=each) for each in reached]).reached == median
+    """The median is one of the arm, not of those that were lucky; without a target there is nothing to reach."""
+    curves = [[(0.0, 0, 1.0)] + ([] if each is None else [(1.0, each, 2.5), (2.0, each + 1, 9.0)]) for each in reached]
+    runs = [run(1.0, curve=curve) for curve in curves]
+
+    assert arm("p", "a", runs, target=2.0).reached_each() == reached
+    assert arm("p", "a", runs, target=2.0).reached == median
+    assert arm("p", "a", runs).reached is None
 
 
 def test_pairs_are_of_the_same_problem_and_seed():
     """By hand: the arm is better where it should be higher, worse where it should be lower; one run has no partner."""
     problems = {"high": load_problem("cap_set_6"), "low": load_problem("bin_packing")}
     arms = [
-        ArmFigures(problem="high", arm="base", runs=[run(1.0, 1), run(2.0, 2)]),
-        ArmFigures(problem="high", arm="new", runs=[run(1.5, 1), run(2.0, 2), run(9.0, 3)]),
-        ArmFigures(problem="low", arm="base", runs=[run(1.0, 1)]),
-        ArmFigures(problem="low", arm="new", runs=[run(1.5, 1)]),
+        arm("high", "base", [run(1.0, 1), run(2.0, 2)]),
+        arm("high", "new", [run(1.5, 1), run(2.0, 2), run(9.0, 3)]),
+        arm("low", "base", [run(1.0, 1)], Direction.MIN),
+        arm("low", "new", [run(1.5, 1)], Direction.MIN),
     ]
 
     assert sign_tests(arms, problems, "base") == [SignTest(arm="new", against="base", wins=1, losses=1, ties=1)]
