@@ -1,16 +1,19 @@
-"""What makes the model alone faster on a run's prompts: `python -m benchmarks.decoding MODEL RUN OUT [key=value ...]`.
+"""What makes the model alone faster: `python -m benchmarks.decoding MODEL OUT [JOB ...] [key=value ...]`.
 
-Three steps of RUN are decoded again by a bare `LLM.generate`, as the configuration with the given words starts vLLM
-(`problem=circle_packing engine.max_num_seqs=256`), every completion a request of its own: their prompts for full
-rewrites, as they were sent, and prompts for edits made of the same draws. Compared are
+A bare `LLM.generate` decodes the prompts with which runs of `problem=circle_packing` begin, every completion a request
+of its own, as the configuration with the given words starts vLLM. Sizes are 16 x 16, 8 x 8 and 64 x 16 completions at
+once; `sizes=16x16,8x8` names others. Jobs, all of them unless some are named:
 
-    together     the samples of a prompt one after the other, as the loop sends them
-    sorted       and prompts that begin alike next to each other
-    mixed        first samples of all prompts, then second ones, and so on
-    guessing K   together, with engine.speculate=K, which guesses that the reply goes on as the prompt did; on a GPU
+    plain        as `evolve run` does it
+    compiled     with engine.compile=true
+    guessing-4   compiled, with engine.speculate=4, which guesses that a reply goes on as the prompt did
+    guessing-8   the same with 8
 
-Printed and written to OUT/figures.json: tokens/s, which share of the prompts' tokens came from the prefix cache, and
-the mean log-probability of a token that was drawn, which guesses must leave as it is.
+On a machine without a GPU there is `plain` alone; with `prompt.format=edits` prompts ask for edits. Printed and written
+to OUT/figures.json, size after size: tokens/s, which share of the prompts' tokens came from the prefix cache, how many
+guesses were right, the share of replies that hold a program, and the mean log-probability of a token that was drawn;
+guesses must leave the last two as they are. Of `plain` the operations that take the most time are written to
+OUT/profile-SIZE.txt, for 20 tokens of each completion.
 """
 
 import json
@@ -18,92 +21,131 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import torch
 
-from database.store import RunStore
 from evolve import compose
 from evolve.config import Config, VllmConfig
 from evolve.engine.build import vllm_start
 from evolve.engine.vllm import llm_arguments, set_environment
 from evolve.options import parse_options
-from evolve.types import Attempt
+from evolve.parse import Child, parse_reply
+from evolve.types import Outcome, Program
 
-#: Steps whose prompts are decoded again.
-STEPS = 3
-#: Tokens that are guessed at once.
-GUESSED = (4, 8)
+#: Groups and samples of a group.
+SIZES = "16x16,8x8,64x16"
+#: What differs from the configuration, by job.
+JOBS: Mapping[str, Mapping[str, Any]] = {
+    "plain": {},
+    "compiled": {"compile": True},
+    "guessing-4": {"compile": True, "speculate": 4},
+    "guessing-8": {"compile": True, "speculate": 8},
+}
+#: Tokens of each completion while the profiler looks on, and lines of its table.
+PROFILED, LINES = 20, 40
 Chat = list[dict[str, str]]
 
 
-def prompts_of(config: Config, store: RunStore, model: Path, reply_format: str) -> list[list[Chat]]:
-    """Return for each chosen step the prompt of each completion, made anew from its draw."""
-    problem = compose.problem_of(config)
-    asked = replace(config, prompt=replace(config.prompt, format=reply_format))
-    prompter = compose.build_prompter(asked, problem, model)
+@dataclass(frozen=True, slots=True)
+class Decoder:
+    """One engine and how it is asked.
 
-    def prompt(attempt: Attempt) -> Chat:
-        draw = attempt.draw
-        shown = [store.program(number) for number in draw.inspiration_ids]
-        # One move for a group, as the loop has it.
-        rng = Random((attempt.id - 1) // config.rollout.samples)
-        messages = prompter.messages(store.program(draw.parent_id), shown, None, rng)
-        return [{"role": message.role, "content": message.content} for message in messages]
+    Attributes:
+        llm: vLLM's.
+        sampling: Arguments of `SamplingParams`.
+        config: Of the run whose prompts are decoded.
+    """
 
-    steps = [report.step for report in store.reports()[1:-1]]  # a budget may have cut the last one
-    chosen = steps[:: max(1, len(steps) // STEPS)][:STEPS]
-    return [[prompt(attempt) for attempt in store.attempts_of(step)] for step in chosen]
+    llm: Any
+    sampling: Mapping[str, Any]
+    config: Config
 
-
-def ordered(step: Sequence[Chat], samples: int, order: str) -> list[Chat]:
-    """Return a step's prompts in the order in which they are sent."""
-    if order == "sorted":
-        return sorted(step, key=lambda chat: chat[-1]["content"])
-    if order == "mixed":
-        return [chat for sample in range(samples) for chat in step[sample::samples]]
-    return list(step)
-
-
-def measure(llm: Any, sampling: Any, steps: Sequence[Sequence[Chat]]) -> dict[str, float]:
-    """Return how fast the engine decodes the steps, one after the other, each with an empty cache."""
-    tokens, seconds, before = 0, 0.0, counters(llm)
-    for chats in steps:
-        encoded = [
-            llm.get_tokenizer().apply_chat_template(chat, add_generation_prompt=True, tokenize=True, return_dict=True)
+    def encoded(self, groups: int, samples: int) -> list[dict[str, list[int]]]:
+        """Return the prompt of each completion: the samples of a group one after the other, as the loop sends them."""
+        tokenizer = self.llm.get_tokenizer()
+        chats = [chat for chat in first_prompts(self.config, groups) for _ in range(samples)]
+        return [
+            {
+                "prompt_token_ids": list(
+                    tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=True, return_dict=True)[
+                        "input_ids"
+                    ]
+                )
+            }
             for chat in chats
         ]
-        llm.reset_prefix_cache()
+
+    def measure(self, prompts: Sequence[dict[str, list[int]]]) -> dict[str, float]:
+        """Return how fast the prompts are decoded, from an empty cache, and what came of it."""
+        from vllm import SamplingParams
+
+        self.llm.reset_prefix_cache()
+        before = counters(self.llm)
         started = time.perf_counter()
-        outputs = llm.generate(
-            [{"prompt_token_ids": list(prompt["input_ids"])} for prompt in encoded], sampling, use_tqdm=False
+        outputs = self.llm.generate(list(prompts), SamplingParams(**self.sampling), use_tqdm=False)
+        seconds = time.perf_counter() - started
+        grown = {name: value - before[name] for name, value in counters(self.llm).items()}
+        replies = [output.outputs[0] for output in outputs]
+        tokens = sum(len(reply.token_ids) for reply in replies)
+        return {
+            "tokens": tokens,
+            "seconds": seconds,
+            "tokens_per_s": tokens / seconds,
+            "longest": max(len(reply.token_ids) for reply in replies),
+            "from_prefix_cache": grown["hits"] / max(grown["queries"], 1),
+            "guessed": grown["drafts"],
+            "right": grown["accepted"] / max(grown["drafts"], 1),
+            "programs": sum(self._is_program(reply.text) for reply in replies) / len(replies),
+            "mean_logprob": self._mean_logprob(prompts),
+        }
+
+    def _is_program(self, reply: str) -> bool:
+        problem = compose.problem_of(self.config)
+        parsed = parse_reply(
+            reply,
+            parent=problem.seed_source,
+            entry_point=problem.entry_point,
+            source_chars=problem.limits.source_chars,
         )
-        seconds += time.perf_counter() - started
-        tokens += sum(len(output.outputs[0].token_ids) for output in outputs)
-    grown = {name: value - before[name] for name, value in counters(llm).items()}
-    return {
-        "tokens": tokens,
-        "seconds": seconds,
-        "tokens_per_s": tokens / seconds,
-        "from_prefix_cache": grown["hits"] / max(grown["queries"], 1),
-        "guessed": grown["drafts"],
-        "right": grown["accepted"] / max(grown["drafts"], 1),
-    }
+        return isinstance(parsed, Child)
+
+    def _mean_logprob(self, prompts: Sequence[dict[str, list[int]]]) -> float:
+        """Return the mean log-probability of the tokens drawn, each under the distribution it is from."""
+        from vllm import SamplingParams
+
+        outputs = self.llm.generate(list(prompts[:256]), SamplingParams(**self.sampling, logprobs=0), use_tqdm=False)
+        drawn = [
+            place[token].logprob
+            for output in outputs
+            for token, place in zip(output.outputs[0].token_ids, output.outputs[0].logprobs, strict=True)
+        ]
+        return sum(drawn) / len(drawn)
+
+    def profile(self, prompts: Sequence[dict[str, list[int]]]) -> str:
+        """Return the operations that take the most time."""
+        from vllm import SamplingParams
+
+        on_gpu = torch.cuda.is_available()
+        few = SamplingParams(**self.sampling | {"max_tokens": PROFILED}, ignore_eos=True)
+        with torch.profiler.profile(record_shapes=False) as seen:
+            self.llm.generate(list(prompts), few, use_tqdm=False)
+        order = "self_cuda_time_total" if on_gpu else "self_cpu_time_total"
+        return str(seen.key_averages().table(sort_by=order, row_limit=LINES, max_name_column_width=80))
 
 
-def mean_logprob(llm: Any, sampling: Mapping[str, Any], chats: Sequence[Chat]) -> float:
-    """Return the mean log-probability of the tokens drawn for these prompts, each under the distribution it is from."""
-    from vllm import SamplingParams
-
-    outputs = llm.chat(list(chats), SamplingParams(**sampling, logprobs=0), use_tqdm=False)
-    replies = [output.outputs[0] for output in outputs]
-    drawn = [
-        place[token].logprob for reply in replies for token, place in zip(reply.token_ids, reply.logprobs, strict=True)
-    ]
-    return sum(drawn) / len(drawn)
+def first_prompts(config: Config, groups: int) -> list[Chat]:
+    """Return the prompts of a run's first step, whose parents are all the seed program; the moves differ."""
+    problem = compose.problem_of(config)
+    prompter = compose.build_prompter(config, problem, None)
+    parent = Program(
+        id=0, parent_id=None, step=0, identity="", source=problem.seed_source, outcome=Outcome.VALID, score=0.0
+    )
+    every = [prompter.messages(parent, [], None, Random(group)) for group in range(groups)]
+    return [[{"role": message.role, "content": message.content} for message in messages] for messages in every]
 
 
 def counters(llm: Any) -> dict[str, float]:
@@ -118,76 +160,68 @@ def counters(llm: Any) -> dict[str, float]:
     return {ours: float(values.get(theirs, 0.0)) for ours, theirs in names.items()}
 
 
-def decode(job: Path) -> None:
-    """Do one job in this process, and write its figures beside it."""
-    set_environment()
-    from vllm import LLM, SamplingParams
+def configured(model: Path, words: Sequence[str]) -> tuple[Config, VllmConfig]:
+    """Return the run's options, and its engine's."""
+    config = parse_options(["problem=circle_packing", f"model={model}", "engine.max_num_seqs=1024", *words])
+    if not isinstance(config.engine, VllmConfig):
+        raise SystemExit("this benchmark measures vLLM: leave engine=vllm")
+    return config, config.engine
 
-    given = json.loads(job.read_text(encoding="utf-8"))
-    llm = LLM(**given["engine"] | {"disable_log_stats": False})
-    sampling = SamplingParams(**given["sampling"])
-    measure(llm, sampling, [given["formats"]["full"][0][:8]])  # what is compiled at first use
-    rows: dict[str, dict[str, float]] = {
-        f"{reply_format}, {name}": measure(
-            llm, sampling, [ordered(step, given["samples"], order) for step in given["formats"][reply_format]]
-        )
-        for reply_format, name, order in given["measured"]
-    }
-    for row, (reply_format, _, _) in zip(rows.values(), given["measured"], strict=True):
-        row["mean_logprob"] = mean_logprob(llm, given["sampling"], given["formats"][reply_format][-1])
-    job.with_suffix(".out").write_text(json.dumps(rows), encoding="utf-8")
+
+def decode(model: Path, out: Path, job: str, sizes: Sequence[tuple[int, int]], words: Sequence[str]) -> None:
+    """Do one job in this process; its figures are complete after each size."""
+    config, engine = configured(model, words)
+    settings = replace(vllm_start(config, engine, model).args[2], logprobs=True, **JOBS[job])
+    set_environment()
+    from vllm import LLM
+
+    started = time.perf_counter()
+    llm = LLM(**llm_arguments(model, settings) | {"disable_log_stats": False})
+    ready_s = time.perf_counter() - started
+    sampling = config.sampling
+    asked = {"temperature": sampling.temperature, "top_p": sampling.top_p, "max_tokens": sampling.max_tokens}
+    decoder = Decoder(llm, asked, config)
+    decoder.measure(decoder.encoded(1, 2))  # what is compiled at first use
+    rows: dict[str, dict[str, float]] = {}
+    for groups, samples in sizes:
+        prompts = decoder.encoded(groups, samples)
+        rows[f"{job}, {groups}x{samples}"] = decoder.measure(prompts) | {"ready_s": ready_s}
+        (out / f"{job}.part").write_text(json.dumps(rows), encoding="utf-8")
+        if job == "plain":
+            table = decoder.profile(prompts)
+            (out / f"profile-{groups}x{samples}.txt").write_text(table, encoding="utf-8")
 
 
 def main() -> None:
-    """Make the prompts, measure each engine in a process of its own, print and write."""
-    if sys.argv[1] == "--job":
-        decode(Path(sys.argv[2]))
+    """Measure each engine in a process of its own, print and write."""
+    words = sys.argv[1:]
+    one = words[0] == "--job"
+    model, out = (Path(word).resolve() for word in words[one : 2 + one])
+    named = [word for word in words[2 + one :] if word in JOBS]
+    rest = [word for word in words[2 + one :] if word not in JOBS]
+    sizes = next((word.partition("=")[2] for word in rest if word.startswith("sizes=")), SIZES)
+    options = [word for word in rest if not word.startswith("sizes=")]
+    if one:
+        pairs = [size.split("x") for size in sizes.split(",")]
+        decode(model, out, named[0], [(int(groups), int(samples)) for groups, samples in pairs], options)
         return
-    model, run, out, words = Path(sys.argv[1]).resolve(), Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4:]
     out.mkdir(parents=True, exist_ok=True)
-    config = parse_options([f"model={model}", *words])
-    if not isinstance(config.engine, VllmConfig):
-        raise SystemExit("this benchmark measures vLLM: leave engine=vllm")
-    with compose.open_run(run) as (stored, store):
-        formats = {name: prompts_of(stored, store, model, name) for name in ("full", "edits")}
-        samples = stored.rollout.samples
-    common = {
-        "formats": formats,
-        "samples": samples,
-        "sampling": {
-            "temperature": config.sampling.temperature,
-            "top_p": config.sampling.top_p,
-            "max_tokens": config.sampling.max_tokens,
-        },
-    }
-    set_environment()
-    settings = replace(vllm_start(config, config.engine, model).args[2], logprobs=True)
-    orders = [["full", "together", "together"], ["full", "sorted", "sorted"], ["full", "mixed", "mixed"]]
-    jobs = {"plain": (settings, [*orders, ["edits", "together", "together"]])} | {
-        f"guessing {tokens}": (
-            replace(settings, speculate=tokens),
-            [[reply_format, f"guessing {tokens}", "together"] for reply_format in ("full", "edits")],
-        )
-        for tokens in (GUESSED if torch.cuda.is_available() else ())
-    }
     rows: dict[str, Any] = {}
-    for name, (own, measured) in jobs.items():
-        job = out / f"{name}.job"
-        row = {"engine": llm_arguments(model, own), "measured": measured}
-        job.write_text(json.dumps(common | row), encoding="utf-8")
-        done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.decoding", "--job", str(job)], capture_output=True, text=True
-        )
-        if done.returncode:
-            raise SystemExit(f"{name} failed:\n{done.stderr[-3000:]}")
-        rows |= json.loads(job.with_suffix(".out").read_text(encoding="utf-8"))
-        job.unlink()
+    for job in named or (JOBS if torch.cuda.is_available() else ["plain"]):
+        command = [sys.executable, "-m", "benchmarks.decoding", "--job", str(model), str(out), job, *rest]
+        done = subprocess.run(command, capture_output=True, text=True)
+        part = out / f"{job}.part"
+        if part.exists():
+            rows |= json.loads(part.read_text(encoding="utf-8"))
+            part.unlink()
         (out / "figures.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
+        if done.returncode:
+            print(f"{job} failed:\n{done.stderr[-3000:]}")
     for name, row in rows.items():
         print(
             f"{name:20} {row['tokens_per_s']:8.0f} tokens/s  {100 * row['from_prefix_cache']:5.1f} % from the prefix "
-            f"cache  {row['guessed']:8.0f} tokens guessed, {100 * row['right']:.0f} % of them right, mean logprob "
-            f"{row['mean_logprob']:.4f}"
+            f"cache  {row['guessed']:8.0f} tokens guessed, {100 * row['right']:.0f} % of them right, "
+            f"{100 * row['programs']:.0f} % programs, mean logprob {row['mean_logprob']:.4f}"
         )
 
 
