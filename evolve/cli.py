@@ -49,7 +49,7 @@ USAGE = """usage: evolve COMMAND [key=value ...]
   evolve report run=DIR [to=DIR]                                a run as one HTML file, and as Markdown with pictures
   evolve compare [runs=DIR] [run=DIR ...] [arm=NAME:DIR,DIR ...] [to=DIR]
                                                                 arms over their seeds, as PNG and SVG
-  evolve study file=STUDY.yaml [minutes=N] [reserve=SECONDS] [to=DIR]
+  evolve study file=STUDY.yaml [minutes=N] [reserve=SECONDS] [to=DIR] [sandbox...=]
                                                                 make the runs of arms, problems and seeds, or go on
                                                                 with them, and write tables and pictures
   evolve verify problem=NAME file=FILE [format=json]            check a construction exactly: JSON, .npy, CSV, text

@@ -11,7 +11,7 @@ from pathlib import Path
 from evolve.errors import ConfigError
 from evolve.session import Outside
 from evolve.study.booking import Booked, book
-from evolve.study.plan import Study, load_study
+from evolve.study.plan import Study, is_machine_option, load_study
 from evolve.study.results import write_results
 from evolve.words import named_words
 
@@ -21,13 +21,18 @@ _RESERVE_S = 60.0
 
 
 def study(words: Sequence[str], outside: Outside) -> int:
-    """`evolve study`: make what is left of a study's runs, and write its results."""
-    named, _ = named_words(words, required=("file",), optional=("to", "minutes", "reserve"))
+    """`evolve study`: make what is left of a study's runs, and write its results.
+
+    Words that are no option of the command are options of all runs that depend on the machine, like sandbox.cpus=4-15.
+    """
+    asked = [word for word in words if not is_machine_option(word)]
+    named, _ = named_words(asked, required=("file",), optional=("to", "minutes", "reserve"))
     file = Path(named["file"]).expanduser()
     minutes = None if "minutes" not in named else _number("minutes", named["minutes"])
     reserve = _number("reserve", named["reserve"]) if "reserve" in named else _RESERVE_S
     started = outside.clocks.monotonic()
-    planned = load_study(file, Path(named.get("to", f"studies/{file.stem}")).expanduser().absolute())
+    folder = Path(named.get("to", f"studies/{file.stem}")).expanduser().absolute()
+    planned = load_study(file, folder, [word for word in words if is_machine_option(word)])
     until = None if minutes is None else started + 60 * minutes - reserve
     try:
         booked = book(planned, replace(outside, until=until))

@@ -16,6 +16,8 @@ from evolve.types import Direction, Problem
 
 #: Options that the study itself decides.
 _OWN = re.compile(r"problem|problem\.name|run\..*|budget\..*")
+#: Options that depend on the machine.
+_OF_THE_MACHINE = re.compile(r"sandbox\.\w+|model_cache|database\.url|engine\.(gpu_memory_utilization|kv_cache_gib)")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 
 
@@ -107,18 +109,28 @@ class Study:
     folder: Path
 
 
-def load_study(path: Path, folder: Path) -> Study:
+def is_machine_option(word: str) -> bool:
+    """Return whether a word is an option that depends on the machine: it may be given beside the study's file."""
+    return _OF_THE_MACHINE.fullmatch(word.partition("=")[0]) is not None
+
+
+def load_study(path: Path, folder: Path, machine: Sequence[str] = ()) -> Study:
     """Read a study's file and check every arm's options on every problem.
 
     The runs go by seed, then by problem, then by arm: of a study that is cut short, all arms have the same number of
     seeds, but for the last. Among the arms of a problem and seed, those with the same engine go together.
+
+    Args:
+        path: The file.
+        folder: Where runs and results lie.
+        machine: Options of all runs that depend on the machine; they replace the file's.
 
     Raises:
         ConfigError: The file cannot be read or used.
         ProblemError: A problem cannot be loaded.
     """
     file = _read(path)
-    configs = {(name, arm): _config(path, file, name, arm) for name in file.problems for arm in file.arms}
+    configs = {(name, arm): _config(path, file, name, arm, machine) for name in file.problems for arm in file.arms}
     problems = {name: problem_of(configs[name, next(iter(file.arms))]) for name in file.problems}
     cells = [
         Cell(
@@ -169,7 +181,7 @@ def _check(path: Path, file: StudyFile) -> None:
             raise ConfigError(f"{path}: {name!r} cannot name a folder: use letters, digits, _ . + and -")
 
 
-def _config(path: Path, file: StudyFile, name: str, arm: str) -> Config:
+def _config(path: Path, file: StudyFile, name: str, arm: str, machine: Sequence[str]) -> Config:
     """Return the options of an arm on a problem; seed and folder are not set."""
     words: dict[str, str] = {}
     for word in (*file.options, *file.problems[name].options, *file.arms[arm]):
@@ -177,6 +189,7 @@ def _config(path: Path, file: StudyFile, name: str, arm: str) -> Config:
         if _OWN.fullmatch(key):
             raise ConfigError(f"{path}: {word} cannot be an option of an arm or a problem: the study decides it")
         words[key] = word
+    words |= {word.partition("=")[0]: word for word in machine}
     budget = {f"budget.{key}": f"budget.{key}={value}" for key, value in vars(file.budget).items() if value is not None}
     try:
         config = parse_options([f"problem={name}", *words.values(), *budget.values()])

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from evolve.config import BudgetConfig, Config, SandboxConfig, ScriptedConfig, ServerConfig
+from evolve.config import BudgetConfig, Config, SandboxConfig, ScriptedConfig, ServerConfig, VllmConfig
 from evolve.dashboard.catalog import Catalog
 from evolve.doctor import gpus
 from evolve.errors import ConfigError
@@ -121,6 +121,9 @@ def _essence(config: Config) -> Config:
         engine = replace(engine, file="")
     elif isinstance(engine, ServerConfig):
         engine = replace(engine, url="", key_file=None)
+    elif isinstance(engine, VllmConfig):
+        usual = VllmConfig()
+        engine = replace(engine, gpu_memory_utilization=usual.gpu_memory_utilization, kv_cache_gib=usual.kv_cache_gib)
     return replace(
         config,
         engine=engine,

@@ -177,8 +177,8 @@ def test_a_folder_with_another_run_is_refused(replies, tmp_path):
     make(tmp_path, file, arms={"plain": ["prompt.inspirations=1"]}, completions=4)
     with pytest.raises(ConfigError, match=r"prompt\.inspirations=0, the study asks for 1"):
         call(*words)
-    make(tmp_path, file, "sandbox.workers=1", arms=arms, completions=8)
-    assert call(*words)[0] == 0
+    make(tmp_path, file, arms=arms, completions=8)
+    assert call(*words, "sandbox.workers=1")[0] == 0
 
     assert rows(tmp_path / "all.db", "select count(*) from attempts where step > 0") == [(8,)]
 

@@ -13,7 +13,7 @@ from evolve.errors import ConfigError
 from evolve.options import parse_options
 from evolve.study.engines import Engines
 from evolve.study.figures import ArmFigures, RunFigures, SignTest, sign_tests
-from evolve.study.plan import load_study
+from evolve.study.plan import is_machine_option, load_study
 from evolve.types import Direction
 from problems import load_problem
 
@@ -74,6 +74,24 @@ def test_the_options_of_an_arm_go_before_those_of_all(study_file, tmp_path):
     assert cells["cap_set_6", "plain", 2].rollout.samples == 2
     assert {config.budget.completions for config in cells.values()} == {8}
     assert cells["cap_set_6", "other", 2].run.seed == 2
+
+
+def test_what_depends_on_the_machine_may_stand_beside_the_file(study_file, tmp_path):
+    """It replaces the file's; what makes a run what it is does not count among it."""
+    words = [
+        "sandbox.workers=3",
+        "sandbox.cpus=4-15",
+        "engine.gpu_memory_utilization=0.2",
+        "database.url=sqlite:///a.db",
+    ]
+
+    study = load_study(study_file, tmp_path, ["sandbox.workers=3", "sandbox.cpus=0"])
+
+    assert {(cell.config.sandbox.workers, cell.config.sandbox.cpus) for cell in study.cells} == {(3, "0")}
+    assert all(map(is_machine_option, words))
+    assert not any(
+        map(is_machine_option, ["model=a", "engine.max_num_seqs=3", "rollout.parents=2", "file=sandbox.cpus=1"])
+    )
 
 
 @pytest.mark.parametrize(
