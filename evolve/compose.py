@@ -321,7 +321,7 @@ def open_run(path: Path) -> Iterator[tuple[Config, RunStore]]:
         yield config, database.run(run_id)
 
 
-def _fingerprint(problem: Problem) -> str:
+def fingerprint_of(problem: Problem) -> str:
     """Return a hash of what decides what a program is worth: the problem's texts and code, and what verifiers share.
 
     A task that brings its evaluator along has it in its harness, with the files that go into the sandbox.
@@ -345,7 +345,7 @@ def create_run(config: Config, folder: RunFolder, database: Database, clocks: Cl
         seed=config.run.seed,
         config=text,
         started_at=clocks.wall(),
-        fingerprint=_fingerprint(problem_of(config)),
+        fingerprint=fingerprint_of(problem_of(config)),
     )
     folder.write_run(text, store.record.id)
     return store

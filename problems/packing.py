@@ -85,7 +85,7 @@ class Packing:
         return found
 
     def repaired(self) -> "Packing | None":
-        """Return the packing with the smallest sufficient delta taken from every radius; None if one would vanish.
+        """Return the packing with the smallest sufficient delta taken from every radius; None if one is smaller.
 
         Delta is exact: the smallest multiple of the unit over `2^REPAIR_BITS` that ends every violation.
         """
@@ -94,18 +94,24 @@ class Packing:
         # (reach - 2 delta)^2 <= square holds for integers exactly if reach - 2 delta <= isqrt(square).
         pair_deltas = ((reach - math.isqrt(square) + 1) // 2 for reach, square, _ in fine.overlaps())
         delta = max(itertools.chain(wall_deltas, pair_deltas), default=0)
-        if min(radius for _, _, radius in fine.circles) <= delta:
+        if min(radius for _, _, radius in fine.circles) < delta or not any(r > delta for _, _, r in fine.circles):
             return None
         return fine.shrunk(delta)
 
 
 def shape_fault(construction: object, n: int) -> str | None:
-    """Return why `construction` is no list of n triples of usable numbers, or None if it is one."""
+    """Return why `construction` is no list of n triples of usable numbers, or None if it is one.
+
+    A circle of radius 0 is a point that adds nothing, as in the seed system's seed program, which sets two circles on
+    one center (arXiv:2511.23473, released code: the sign of a radius is not checked there).
+    """
     fault = rows_fault(construction, n, item="circle", columns=("x", "y", "radius"))
     if fault is None and isinstance(construction, list):
         for i, (_, _, radius) in enumerate(construction):
-            if radius <= 0:
-                return f"circle {i}: radius must be positive, got {radius}"
+            if radius < 0:
+                return f"circle {i}: radius must not be negative, got {radius}"
+        if not any(radius for _, _, radius in construction):
+            return "no circle has a radius above 0"
     return fault
 
 
@@ -156,7 +162,7 @@ def measures(rows: Sequence[Sequence[float]]) -> dict[str, float]:
     """
     walls = sum(min(x, y, 1 - x, 1 - y) - radius < 1e-3 for x, y, radius in rows)
     radii = [radius for _, _, radius in rows]
-    return {"walls": float(walls), "evenness": min(radii) / max(radii)}
+    return {"walls": float(walls), "evenness": abs(min(radii)) / max(radii)}
 
 
 def packing_violations(construction: object, n: int) -> list[str]:

@@ -88,9 +88,9 @@ def is_finished(cell: Cell) -> bool:
             "run.yaml, run.json and database back to go on with it, or delete figures.json to make it anew"
         )
     text, run_id = read_run(cell.folder)
-    refuse_another(cell, load_config(text))
     with open_run_database(cell.config, RunFolder(cell.folder)) as database:
         store = database.run(run_id)
+        refuse_another(cell, load_config(text), store.record.fingerprint)
         reports = store.reports()
         if not reports:
             return False

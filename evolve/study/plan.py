@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from evolve.compose import problem_of
+from evolve.compose import fingerprint_of, problem_of
 from evolve.config import Config
 from evolve.errors import ConfigError
 from evolve.options import parse_options, typed
@@ -69,10 +69,15 @@ class StudyFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """One run of a study."""
+    """One run of a study.
+
+    Attributes:
+        fingerprint: Of the problem's files, on which it depends what a program is worth.
+    """
 
     problem: str
     direction: Direction
+    fingerprint: str
     arm: str
     config: Config
 
@@ -132,10 +137,12 @@ def load_study(path: Path, folder: Path, machine: Sequence[str] = ()) -> Study:
     file = _read(path)
     configs = {(name, arm): _config(path, file, name, arm, machine) for name in file.problems for arm in file.arms}
     problems = {name: problem_of(configs[name, next(iter(file.arms))]) for name in file.problems}
+    fingerprints = {name: fingerprint_of(problem) for name, problem in problems.items()}
     cells = [
         Cell(
             problem=name,
             direction=problems[name].direction,
+            fingerprint=fingerprints[name],
             arm=arm,
             config=_seeded(configs[name, arm], seed, folder / name / f"{arm}-{seed}"),
         )

@@ -33,11 +33,13 @@ class Record:
 
     Attributes:
         config: Its options, without those that depend on the machine, and without the budget.
+        fingerprint: Of its problem's files.
         machine: Where it ended: platform, gpu, and the versions of python and thetaevolve.
         figures: What came of it.
     """
 
     config: Config
+    fingerprint: str
     machine: Mapping[str, str]
     figures: RunFigures
 
@@ -55,6 +57,7 @@ def read_record(cell: Cell) -> Record | None:
         curve = [(float(seconds), int(made), float(best)) for seconds, made, best in figures.pop("curve")]
         record = Record(
             config=load_config(yaml.safe_dump(tree["config"])),
+            fingerprint=tree["fingerprint"],
             machine=tree["machine"],
             figures=RunFigures(**figures, curve=curve),
         )
@@ -64,7 +67,7 @@ def read_record(cell: Cell) -> Record | None:
         raise ConfigError(
             f"{file} cannot be read ({error}): delete it, and the run's database is read again"
         ) from error
-    refuse_another(cell, record.config)
+    refuse_another(cell, record.config, record.fingerprint)
     return record
 
 
@@ -76,7 +79,12 @@ def record_of(cell: Cell) -> Record:
     """
     with Catalog(only=[cell.folder]) as catalog:
         run = catalog.opened(cell.folder)
-        return Record(config=_essence(run.config), machine=_machine(), figures=run_figures(run))
+        return Record(
+            config=_essence(run.config),
+            fingerprint=run.record.fingerprint,
+            machine=_machine(),
+            figures=run_figures(run),
+        )
 
 
 def write_record(cell: Cell, record: Record) -> None:
@@ -87,6 +95,7 @@ def write_record(cell: Cell, record: Record) -> None:
     """
     tree: dict[str, Any] = {
         "config": yaml.safe_load(dump_config(record.config)),
+        "fingerprint": record.fingerprint,
         "machine": dict(record.machine),
         "figures": dataclasses.asdict(record.figures),
     }
@@ -99,11 +108,13 @@ def write_record(cell: Cell, record: Record) -> None:
         ) from error
 
 
-def refuse_another(cell: Cell, stored: Config) -> None:
-    """Refuse a folder whose run was made with other options; the budget and what depends on the machine may differ.
+def refuse_another(cell: Cell, stored: Config, fingerprint: str) -> None:
+    """Refuse a folder whose run was made with other options, or with other files of the problem.
+
+    The budget and what depends on the machine may differ.
 
     Raises:
-        ConfigError: An option differs.
+        ConfigError: An option differs, or the problem's statement, seed program or verifier has changed since.
     """
     ours, theirs = (dict(leaves(yaml.safe_load(dump_config(_essence(each))))) for each in (cell.config, stored))
     for name in sorted(ours.keys() | theirs.keys()):
@@ -112,6 +123,11 @@ def refuse_another(cell: Cell, stored: Config) -> None:
                 f"{cell.folder} holds a run with {name}={theirs.get(name)}, the study asks for {ours.get(name)}: name "
                 "another folder with to=DIR, or move that run away"
             )
+    if fingerprint and fingerprint != cell.fingerprint:  # it is empty in runs of early versions
+        raise ConfigError(
+            f"{cell.folder} holds a run of {cell.problem}, whose files have changed since: scores may not compare; "
+            "name another folder with to=DIR, or move that run away"
+        )
 
 
 def _essence(config: Config) -> Config:

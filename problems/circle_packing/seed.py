@@ -25,8 +25,6 @@ def pack(n):
         angle = 2 * np.pi * i / 16
         centers[9 + i] = [0.5 + 0.7 * np.cos(angle), 0.5 + 0.7 * np.sin(angle)]
     centers = np.clip(centers, 0.01, 0.99)
-    # The last circle lies on top of one of the ring: a hair aside, so that both keep a radius above 0.
-    centers[-1] += 1e-12
     return np.column_stack([centers, compute_radii(centers)])
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -181,6 +182,26 @@ def test_a_folder_with_another_run_is_refused(replies, tmp_path):
     assert call(*words, "sandbox.workers=1")[0] == 0
 
     assert rows(tmp_path / "all.db", "select count(*) from attempts where step > 0") == [(8,)]
+
+
+def test_a_run_of_the_problem_as_it_was_is_refused(replies, tmp_path):
+    """Its verifier has changed since: neither the run nor its record stands in the results."""
+    problem = tmp_path / "problem"
+    shutil.copytree(TRIVIAL, problem)
+    answers = replies([program(answer) for answer in ANSWERS])
+    words = (f"file={make(tmp_path, answers, arms={'plain': []}, completions=4)}", f"to={tmp_path / 'out'}")
+    file = Path(words[0].partition("=")[2])
+    file.write_text(file.read_text(encoding="utf-8").replace(str(TRIVIAL), str(problem)), encoding="utf-8")
+    assert call(*words)[0] == 0
+
+    (problem / "verify.py").write_text((problem / "verify.py").read_text(encoding="utf-8") + "\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="whose files have changed since"):
+        call(*words)
+    (tmp_path / "out/trivial/plain-1/figures.json").unlink()
+    with pytest.raises(ConfigError, match="whose files have changed since"):
+        call(*words)
+
+    assert rows(tmp_path / "all.db", "select count(*) from attempts where step > 0") == [(4,)]
 
 
 def test_of_a_finished_run_its_record_is_enough(replies, tmp_path):

@@ -38,7 +38,7 @@ def seed_packing() -> list[list[float]]:
 
 def is_feasible(rows: list[list[Fraction]]) -> bool:
     """A second implementation of the rules, in plain fractions."""
-    inside = all(r > 0 and r <= x <= 1 - r and r <= y <= 1 - r for x, y, r in rows)
+    inside = any(r for _, _, r in rows) and all(r >= 0 and r <= x <= 1 - r and r <= y <= 1 - r for x, y, r in rows)
     pairs = itertools.combinations(rows, 2)
     return inside and all((x - u) ** 2 + (y - v) ** 2 >= (r + s) ** 2 for (x, y, r), (u, v, s) in pairs)
 
@@ -52,6 +52,18 @@ def test_the_seed_program_passes_with_its_known_score() -> None:
     assert verdict.exact is not None
     assert verdict.exact.startswith("0.95976421699")
     assert verdict.construction == seed_packing()
+
+
+def test_a_circle_of_radius_0_adds_nothing_and_is_allowed_outside_the_others() -> None:
+    """As in the seed program, whose last two circles have one center; inside another circle even a point overlaps."""
+    assert [radius for _, _, radius in seed_packing()].count(0.0) == 2
+    packing = grid()
+    packing[3][2] = 0.0
+    assert (verify(packing).valid, verify(packing).score) == (True, 1.625 - grid()[3][2])
+    packing[3][:2] = packing[4][:2]
+    assert verify(packing).reason == "circles 3 and 4 overlap by 0.062"
+    packing[3][:2] = [packing[4][0] - packing[4][2], packing[4][1]]
+    assert verify(packing).valid
 
 
 def test_touching_is_allowed() -> None:
@@ -189,9 +201,9 @@ def replaced(row: int, column: int, value: object) -> list[list[object]]:
         (replaced(3, 0, None), "circle 3: x must be a number, got NoneType"),
         (replaced(3, 0, [0.5]), "circle 3: x must be a number, got list"),
         (replaced(3, 0, 1j), "circle 3: x must be a number, got complex"),
-        (replaced(3, 2, 0), "circle 3: radius must be positive, got 0"),
-        (replaced(3, 2, -0.0), "circle 3: radius must be positive, got -0.0"),
-        (replaced(3, 2, -0.1), "circle 3: radius must be positive, got -0.1"),
+        (replaced(3, 2, -0.1), "circle 3: radius must not be negative, got -0.1"),
+        (replaced(3, 2, -5e-324), "circle 3: radius must not be negative, got -5e-324"),
+        ([[x, y, 0.0] for x, y, _ in grid()], "no circle has a radius above 0"),
         (replaced(3, 0, -0.0), "circle 3 reaches over the left wall"),
     ],
 )
