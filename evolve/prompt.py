@@ -129,7 +129,7 @@ class Prompter:
         parts.append(
             self._fill(
                 f"task_{self.settings.reply_format}",
-                entry_point=self._problem.entry_point,
+                defined=_defined(self._problem),
                 move="" if move is None else f"{self._fill('move', move=move)}\n\n",
             )
         )
@@ -158,6 +158,12 @@ class Prompter:
 def _quoted(text: str) -> str:
     """Return the end of a text that came from a program; a fence inside it would end its quotation."""
     return text[-_FEEDBACK_CHARS:].replace("```", "'''")
+
+
+def _defined(problem: Problem) -> str:
+    """Return the entry point, and how it is called: a small model adds arguments that nobody gives."""
+    name, given = problem.entry_point, ", ".join(map(repr, problem.arguments))
+    return f"{name}, called as {name}({given})" if given else name
 
 
 def _score(program: Program) -> float:

@@ -38,6 +38,16 @@ def test_scores_are_shown_at_full_precision():
     assert "0.30000000000000004" in text(program(1, 0.1 + 0.2))
 
 
+def test_the_task_says_how_the_entry_point_is_called():
+    """With its arguments, where it has any: others would be missing in every call."""
+    two = replace(PROBLEM, arguments=(16, "a"))
+
+    assert "complete program that defines answer, called as answer(16, 'a'). It must" in text(
+        program(1, 1.0), problem=two
+    )
+    assert "complete program that defines answer. It must" in text(program(1, 1.0))
+
+
 def test_a_parent_that_failed_says_how():
     """Where a selection asks for failures as parents, the model reads what happened instead of a score."""
     failed = replace(program(1, 0.0), score=None, outcome=Outcome.TIMED_OUT)
