@@ -34,7 +34,7 @@ from evolve.engine.build import vllm_start
 from evolve.engine.vllm import llm_arguments, set_environment
 from evolve.options import parse_options
 from evolve.parse import Child, parse_reply
-from evolve.types import Outcome, Program
+from evolve.types import Outcome, Problem, Program
 
 #: Groups and samples of a group.
 SIZES = "16x16,8x8,64x16"
@@ -58,26 +58,22 @@ class Decoder:
         llm: vLLM's.
         sampling: Arguments of `SamplingParams`.
         config: Of the run whose prompts are decoded.
+        problem: Its problem.
     """
 
     llm: Any
     sampling: Mapping[str, Any]
     config: Config
+    problem: Problem
 
     def encoded(self, groups: int, samples: int) -> list[dict[str, list[int]]]:
         """Return the prompt of each completion: the samples of a group one after the other, as the loop sends them."""
         tokenizer = self.llm.get_tokenizer()
-        chats = [chat for chat in first_prompts(self.config, groups) for _ in range(samples)]
-        return [
-            {
-                "prompt_token_ids": list(
-                    tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=True, return_dict=True)[
-                        "input_ids"
-                    ]
-                )
-            }
-            for chat in chats
+        prompts = [
+            tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=True, return_dict=True)
+            for chat in first_prompts(self.config, self.problem, groups)
         ]
+        return [{"prompt_token_ids": list(prompt["input_ids"])} for prompt in prompts for _ in range(samples)]
 
     def measure(self, prompts: Sequence[dict[str, list[int]]]) -> dict[str, float]:
         """Return how fast the prompts are decoded, from an empty cache, and what came of it."""
@@ -104,12 +100,11 @@ class Decoder:
         }
 
     def _is_program(self, reply: str) -> bool:
-        problem = compose.problem_of(self.config)
         parsed = parse_reply(
             reply,
-            parent=problem.seed_source,
-            entry_point=problem.entry_point,
-            source_chars=problem.limits.source_chars,
+            parent=self.problem.seed_source,
+            entry_point=self.problem.entry_point,
+            source_chars=self.problem.limits.source_chars,
         )
         return isinstance(parsed, Child)
 
@@ -137,9 +132,8 @@ class Decoder:
         return str(seen.key_averages().table(sort_by=order, row_limit=LINES, max_name_column_width=80))
 
 
-def first_prompts(config: Config, groups: int) -> list[Chat]:
+def first_prompts(config: Config, problem: Problem, groups: int) -> list[Chat]:
     """Return the prompts of a run's first step, whose parents are all the seed program; the moves differ."""
-    problem = compose.problem_of(config)
     prompter = compose.build_prompter(config, problem, None)
     parent = Program(
         id=0, parent_id=None, step=0, identity="", source=problem.seed_source, outcome=Outcome.VALID, score=0.0
@@ -180,7 +174,7 @@ def decode(model: Path, out: Path, job: str, sizes: Sequence[tuple[int, int]], w
     ready_s = time.perf_counter() - started
     sampling = config.sampling
     asked = {"temperature": sampling.temperature, "top_p": sampling.top_p, "max_tokens": sampling.max_tokens}
-    decoder = Decoder(llm, asked, config)
+    decoder = Decoder(llm, asked, config, compose.problem_of(config))
     decoder.measure(decoder.encoded(1, 2))  # what is compiled at first use
     rows: dict[str, dict[str, float]] = {}
     for groups, samples in sizes:
