@@ -8,6 +8,7 @@ once; `sizes=16x16,8x8` names others. Jobs, all of them unless some are named:
     compiled     with engine.compile=true
     guessing-4   compiled, with engine.speculate=4, which guesses that a reply goes on as the prompt did
     guessing-8   the same with 8
+    looking-up-4 the same with 4, where vLLM's scheduler guesses, between two steps of the GPU, and not the GPU
 
 On a machine without a GPU there is `plain` alone; with `prompt.format=edits` prompts ask for edits. Printed and written
 to OUT/figures.json, size after size: tokens/s, which share of the prompts' tokens came from the prefix cache, how many
@@ -44,6 +45,7 @@ JOBS: Mapping[str, Mapping[str, Any]] = {
     "compiled": {"compile": True},
     "guessing-4": {"compile": True, "speculate": 4},
     "guessing-8": {"compile": True, "speculate": 8},
+    "looking-up-4": {"compile": True, "speculate": 4},
 }
 #: Tokens of each completion while the profiler looks on, and lines of its table.
 PROFILED, LINES = 20, 40
@@ -169,8 +171,11 @@ def decode(model: Path, out: Path, job: str, sizes: Sequence[tuple[int, int]], w
     set_environment()
     from vllm import LLM
 
+    arguments = llm_arguments(model, settings) | {"disable_log_stats": False}
+    if job.startswith("looking-up"):
+        arguments["speculative_config"]["method"] = "ngram"
     started = time.perf_counter()
-    llm = LLM(**llm_arguments(model, settings) | {"disable_log_stats": False})
+    llm = LLM(**arguments)
     ready_s = time.perf_counter() - started
     sampling = config.sampling
     asked = {"temperature": sampling.temperature, "top_p": sampling.top_p, "max_tokens": sampling.max_tokens}
