@@ -47,13 +47,12 @@ def test_as_many_requests_are_in_flight_as_configured(say):
 
 
 def test_a_completion_is_yielded_before_slower_ones_end(say):
-    """The first of the group ends after 0.1 s, the others after 1.5 s."""
-    server = say.serve(lambda number: say.chat(str(number), delay_s=0.1 if number == 2 else 1.5))
+    """The first of the group ends after 0.1 s, when the server still works on the others, for 3 s."""
+    server = say.serve(lambda number: say.chat(str(number), delay_s=0.1 if number == 2 else 3.0))
     with open_engine(server.url) as engine:
-        start = time.monotonic()
         stream = engine.stream([ask(4)])
-        next(stream)
-        assert time.monotonic() - start < 1.0
+        assert next(stream).text == "2"
+        assert server.in_flight >= 3
         assert len(list(stream)) == 3
 
 
@@ -139,7 +138,7 @@ def test_the_pause_that_a_server_asks_for_is_kept(say, headers):
     with open_engine(server.url) as engine:
         start = time.monotonic()
         assert [c.text for c in engine.stream([ask()])] == ["there"]
-        assert 1.0 <= time.monotonic() - start < 3.0
+        assert 1.0 <= time.monotonic() - start < 20.0
 
 
 def test_a_pause_beyond_the_time_out_ends_the_run(say):
@@ -245,7 +244,7 @@ def test_what_came_before_a_refusal_is_good(say):
         start = time.monotonic()
         with pytest.raises(EngineError, match="400: bad"):
             next(stream)
-        assert time.monotonic() - start < 5.0
+        assert time.monotonic() - start < 20.0
     assert server.abandoned == 1
 
 
@@ -256,7 +255,7 @@ def test_closing_a_stream_hangs_up_on_what_is_in_flight(say):
         stream = engine.stream([ask(8)])
         assert next(stream).text == "0"
         stream.close()
-        deadline = time.monotonic() + 5.0
+        deadline = time.monotonic() + 20.0
         while server.in_flight and time.monotonic() < deadline:
             time.sleep(0.01)
         assert (server.in_flight, server.abandoned) == (0, 7)

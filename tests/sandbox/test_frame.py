@@ -214,7 +214,7 @@ def test_receive_gives_up_on_a_trickle():
     theirs.close()
 
     assert caught.value.fault is FrameFault.TIMED_OUT
-    assert took < 1
+    assert took < 5
 
 
 def test_receive_reads_frame_by_frame():
