@@ -1,17 +1,19 @@
 """A run with a real model, and between its steps the model alone: `python -m benchmarks.gpu MODEL OUT [key=value ...]`.
 
 The run is what `evolve run problem=circle_packing` does, at 16 x 16 completions a step. After every few steps the run
-is held until no program runs any more, and its engine, in its own process, decodes the last step's prompts again by a
-bare `LLM.generate`, its prefix cache emptied first; so each step is compared with its own prompts, seconds later, and
-what makes a machine faster or slower for a while does so to both. What is printed: tokens/s of both, evaluations/s, how
-the completions ended, the best score, and the seconds of a step, without those of the bare calls. OUT receives the
-report, the database and the figures as JSON.
+is held until nothing is decoded and no program runs any more, which costs it what other steps gain by beginning beside
+the end of the one before. Then its engine, in its own process, decodes the last step's prompts again by a bare
+`LLM.generate`, its prefix cache emptied first; so each step is compared with its own prompts, seconds later, and what
+makes a machine faster or slower for a while does so to both. What is printed: tokens/s of both, evaluations/s, how the
+completions ended, the best score, and the seconds of a step, without those of the bare calls. OUT receives the report,
+the database and the figures as JSON.
 """
 
 import functools
 import json
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Generator, Sequence
 from pathlib import Path
@@ -75,7 +77,9 @@ class Interleaved:
         self._sandbox = sandbox
         self._samples = samples
         self._last: Sequence[Request] = ()
+        self._beginning = threading.Lock()
         self._streams = 0
+        self._open: set[int] = set()
         self._held_s = 0.0
         #: One row for each bare call.
         self.rows: list[dict[str, float]] = []
@@ -86,20 +90,29 @@ class Interleaved:
 
     def stream(self, requests: Sequence[Request]) -> Generator[Completion, None, None]:
         """Decode a step, after the last one has been decoded again if it is its turn."""
-        if self._streams and self._streams % BARE_EVERY == 0:
-            held = time.monotonic()
-            idle = 0
-            while idle < _IDLE:  # a worker takes the next program a moment after the last one
-                time.sleep(0.02)
-                idle = 0 if any(self._sandbox._users.values()) else idle + 1
-            prompts = [self._engine.encode(request.messages) for request in self._last]
-            row: dict[str, float] = self._engine._ask("bare", prompts, self._samples)
-            self.rows.append({"step": self._streams, **row})
-            self._console.print(f"bare: {self.rows[-1]}")
-            self._held_s += time.monotonic() - held
-        self._streams += 1
-        self._last = requests
-        yield from self._engine.stream(requests)
+        with self._beginning:
+            if self._streams and self._streams % BARE_EVERY == 0:
+                self._decode_again()
+            self._streams += 1
+            step = self._streams
+            self._open.add(step)
+            self._last = requests
+        try:
+            yield from self._engine.stream(requests)
+        finally:
+            self._open.remove(step)
+
+    def _decode_again(self) -> None:
+        idle = 0
+        while idle < _IDLE:  # a worker takes the next program a moment after the last one
+            time.sleep(0.02)
+            idle = 0 if self._open or any(self._sandbox._users.values()) else idle + 1
+        held = time.monotonic()
+        prompts = [self._engine.encode(request.messages) for request in self._last]
+        row: dict[str, float] = self._engine._ask("bare", prompts, self._samples)
+        self.rows.append({"step": self._streams, **row})
+        self._console.print(f"bare: {self.rows[-1]}")
+        self._held_s += time.monotonic() - held
 
     def close(self) -> None:
         """End the engine."""

@@ -5,7 +5,8 @@
 
 Steps 4 to 8 happen in worker threads, one completion each, while the engine goes on with the others. Within a step
 the population is frozen, so that its samples are independent and a step can be repeated after a kill; every attempt
-is durable as soon as it is evaluated.
+is durable as soon as it is evaluated. A step ends when few enough of its attempts are left, and the next one begins
+beside them: neither the engine nor the sandbox waits for the last one.
 """
 
 import contextlib
@@ -14,7 +15,7 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
 from dataclasses import dataclass
 
 from evolve.budget import Budget, Tally, spent
@@ -45,6 +46,8 @@ from evolve.types import (
 
 #: Programs that are kept in memory once they were read.
 _PROGRAMS = 4096
+#: Steps whose completions are read at once; of more the newest wait for the oldest.
+_STREAMS = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +58,8 @@ class LoopSettings:
         parents: Groups of a step, B.
         samples: Completions of a group, n.
         workers: Completions that are parsed and evaluated at once.
-        late: The share of a step's evaluations that may be unfinished when the next step begins.
+        late: The share of a step's attempts that may be unfinished when the next step begins.
+        ahead: Whether these may still be being decoded; else only being evaluated, for the model changes in between.
         seed: Of the run.
         seeded: Whether programs of other runs were taken in.
         reuse: Whether what other runs of the problem evaluated is not run again.
@@ -65,6 +69,7 @@ class LoopSettings:
     samples: int
     workers: int
     late: float
+    ahead: bool
     seed: int
     seeded: bool
     reuse: bool
@@ -95,6 +100,31 @@ class GroupPrompt:
     messages: tuple[Message, ...]
 
 
+class _Decoding:
+    """A step's completions on their way."""
+
+    def __init__(self, requests: Sequence[Request]) -> None:
+        self._pending: dict[tuple[int, int], Future[Attempt | None]] = {
+            (request.group, sample): Future() for request in requests for sample in request.samples
+        }
+        #: What comes of each completion; None where it is given up.
+        self.attempts = tuple(self._pending.values())
+        #: When the last one had been decoded, by the run's clock.
+        self.ended_s: float | None = None
+
+    def take(self, completion: Completion) -> Future[Attempt | None]:
+        """Return where what comes of a completion is waited for, once."""
+        return self._pending.pop((completion.group, completion.sample))
+
+    def give_up(self, reading: Future[None] | None = None) -> None:
+        """Let nobody wait for what was not decoded; if reading went wrong, who waits hears of that."""
+        for attempt in self._pending.values():
+            if reading is not None and (error := reading.exception()) is not None:
+                attempt.set_exception(error)
+            else:
+                attempt.set_result(None)
+
+
 class Evolution:
     """One run of the search."""
 
@@ -121,6 +151,8 @@ class Evolution:
         self._running: dict[str, Future[tuple[Evaluation, ...]]] = {}
         self._lock = threading.Lock()
         self._abandoned = threading.Event()
+        self._readers = ThreadPoolExecutor(_STREAMS, thread_name_prefix="read")
+        self._reading: list[Future[None]] = []
         self._late: list[Future[Attempt | None]] = []
         reports, direction = parts.store.reports(), parts.problem.direction
         self._unchecked = unchecked_best(parts.store, direction)
@@ -154,19 +186,13 @@ class Evolution:
         requests = self._requests(prompts, {attempt.id for attempt in stored})
         self._running = {}
         started = self._clock()
-        futures = []
-        with contextlib.closing(parts.engine.stream(requests)) as completions:
-            for completion in completions:  # 3 stream
-                futures.append(self._pool.submit(self._mutate, prompts[completion.group], completion))
-                if self._spent(number - 1):
-                    break
-        generated = self._clock()
-        harvested = self._harvest(futures)
+        decoding = self._decode(number, prompts, requests)
+        harvested = self._harvest(decoding.attempts)
         if self._abandoned.is_set():  # by another thread, and the step is not whole
             raise AbandonedError("the run was given up while a step was being made; resume it")
         attempts = sorted([*self._unsettled, *stored, *harvested], key=lambda attempt: attempt.id)
         self._unsettled = []
-        self._finish(number, attempts, started=started, generated=generated)
+        self._finish(number, attempts, decoding, started=started)
         return [
             tuple(attempt for attempt in attempts if attempt.step == number and self._group(attempt) == prompt.group)
             for prompt in prompts
@@ -204,6 +230,30 @@ class Evolution:
             if wanted:
                 requests.append(Request(group=prompt.group, messages=prompt.messages, samples=wanted, first=first - 1))
         return requests
+
+    def _decode(self, number: int, prompts: Sequence[GroupPrompt], requests: Sequence[Request]) -> _Decoding:
+        """Begin to decode; return when all is decoded, or at once where the next step may begin before that."""
+        decoding = _Decoding(requests)
+        if self._settings.ahead and self._settings.late:
+            reading = self._readers.submit(self._read, number, prompts, requests, decoding)
+            reading.add_done_callback(decoding.give_up)
+            self._reading = [*(future for future in self._reading if not future.done()), reading]
+        else:
+            self._read(number, prompts, requests, decoding)
+            decoding.give_up()
+        return decoding
+
+    def _read(
+        self, number: int, prompts: Sequence[GroupPrompt], requests: Sequence[Request], decoding: _Decoding
+    ) -> None:
+        """Hand each completion to the workers as soon as it is decoded, until a budget is used up."""
+        with contextlib.closing(self._parts.engine.stream(requests)) as completions:
+            for completion in completions:  # 3 stream
+                attempt = self._pool.submit(self._mutate, prompts[completion.group], completion)
+                attempt.add_done_callback(functools.partial(_pass_on, decoding.take(completion)))
+                if self._abandoned.is_set() or self._spent(number - 1):
+                    break
+        decoding.ended_s = self._clock()
 
     def _mutate(self, prompt: GroupPrompt, completion: Completion) -> Attempt | None:
         """Take one completion from its text to its row in the database; None when the run was abandoned meanwhile."""
@@ -298,10 +348,10 @@ class Evolution:
         return *runs, parts.evaluator.evaluate(child.source, seed=seed + 1)
 
     def _harvest(self, futures: Sequence[Future[Attempt | None]]) -> list[Attempt]:
-        """Wait for the evaluations of this step and of earlier stragglers until few enough are left; those count later.
+        """Wait for the attempts of this step and of earlier stragglers until few enough are left; those count later.
 
-        What is left goes on beside the next step's generation, so that the model need not wait for slow programs; it is
-        bounded, or steps that are decoded faster than evaluated would pile up without end.
+        What is left goes on beside the next step, so that the model need not wait for slow programs, nor for its own
+        longest replies; it is bounded, or steps that are decoded faster than evaluated would pile up without end.
         """
         everything = [*self._late, *futures]
         excess = len(everything) - int(self._settings.late * self._settings.parents * self._settings.samples)
@@ -314,7 +364,7 @@ class Evolution:
         attempts = [future.result() for future in done]
         return [attempt for attempt in attempts if attempt is not None]
 
-    def _finish(self, number: int, attempts: Sequence[Attempt], *, started: float, generated: float) -> None:
+    def _finish(self, number: int, attempts: Sequence[Attempt], decoding: _Decoding, *, started: float) -> None:
         """Let the step's children into the population and store the step."""
         parts = self._parts
         self._confirm(attempts)
@@ -325,6 +375,8 @@ class Evolution:
         ]
         settled = parts.selection.finish_step(number, born)
         before, self._database_s = self._database_s, parts.store.database_s
+        finished = self._clock()
+        generated = finished if decoding.ended_s is None else decoding.ended_s
         report = StepReport(
             step=number,
             attempts=len(attempts),
@@ -334,10 +386,10 @@ class Evolution:
             tokens=sum(attempt.completion.tokens for attempt in attempts),
             prompt_tokens=sum(attempt.completion.prompt_tokens for attempt in attempts),
             generate_s=generated - started,
-            tail_s=self._clock() - generated,
+            tail_s=finished - generated,
             database_s=self._database_s - before,
             stragglers=len(self._late),
-            finished_s=self._clock(),
+            finished_s=finished,
         )
         parts.store.finish_step(report, settled.memberships, settled.cells)
         parts.observer.stepped(report)
@@ -381,11 +433,14 @@ class Evolution:
         """
         if abandon:
             self._abandoned.set()
+        else:  # a budget is used up, so that each gives up what it has not read when the next completion comes
+            wait(self._reading)
         # What is queued is not cancelled, for who waits for it would not hear of that; it ends as soon as it begins.
         self._pool.shutdown(wait=not abandon)
         if not abandon:  # what ended after the last step is confirmed too; a resume lets it into the population
             late = (future.result() for future in self._late)
             self._confirm([attempt for attempt in late if attempt is not None])
+        self._readers.shutdown(wait=not abandon)
         self._confirmer.close()
 
 
@@ -402,6 +457,14 @@ def as_member(attempt: Attempt) -> Member:
         length=len(attempt.source),
         measures=attempt.measures,
     )
+
+
+def _pass_on(to: Future[Attempt | None], done: Future[Attempt | None]) -> None:
+    """Let who waits for `to` have what `done` has."""
+    if (error := done.exception()) is not None:
+        to.set_exception(error)
+    else:
+        to.set_result(done.result())
 
 
 def _summary(evaluations: Sequence[Evaluation], direction: Direction) -> tuple[Outcome, float | None, str]:

@@ -26,14 +26,15 @@ class Engine(Protocol):
     def stream(self, requests: Sequence[Request]) -> Generator[Completion, None, None]:
         """Yield every wanted completion of `requests` once, each as soon as it has ended, in any order.
 
-        Closing the generator early abandons what is still running.
+        Closing the generator early abandons what is still running. Without a learner several streams may be open at
+        once, each read by a thread of its own.
 
         Raises:
             EngineError: The engine is gone; what was yielded so far is good.
         """
 
     def close(self) -> None:
-        """Free what the engine holds; it cannot be used afterwards."""
+        """Free what the engine holds; it cannot be used afterwards, and streams that are open come to nothing."""
 
 
 class Learner(Protocol):

@@ -27,7 +27,7 @@ from evolve.compose import (
     resolve_policy,
     workshop_of,
 )
-from evolve.config import Config
+from evolve.config import Config, FrozenConfig
 from evolve.engine.build import build_engine
 from evolve.errors import ProblemError, StoreError
 from evolve.launch import ALONE, Place
@@ -224,6 +224,7 @@ class Session:
             samples=rollout.samples,
             workers=self.workshop.workers,
             late=rollout.late,
+            ahead=isinstance(self.config.learner, FrozenConfig),
             seed=self.config.run.seed,
             seeded=self.store.merged() > 0,
             reuse=self.config.database.reuse,

@@ -106,9 +106,9 @@ class RolloutConfig:
     Attributes:
         parents: Groups of a step.
         samples: Completions of a group.
-        late: The share of a step's evaluations that may be unfinished when the next step begins; they go on beside its
-            generation and count in a later step. 0 waits for all, which makes a run with recorded completions
-            reproducible.
+        late: The share of a step's completions that may be unfinished when the next step begins, their evaluation or,
+            without a learner, already their decoding; they go on beside it and count in a later step. 0 waits for all,
+            which makes a run with recorded completions reproducible.
     """
 
     parents: int = 8

@@ -9,15 +9,18 @@ The engine's process ends with this one, also when this one is killed.
 """
 
 import contextlib
+import itertools
 import os
 import pickle
+import queue
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import get_context, parent_process
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
@@ -28,25 +31,37 @@ from evolve.types import Completion, Message, Request
 #: How long an idle engine may take to free what it holds, in seconds.
 _CLOSE_S = 20.0
 #: How long one that decodes, or is being started, may take to let go of the system's semaphores before it is killed.
-_LEAVE_S = 3.0
+_LEAVE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Decode:
-    """Sample these."""
+    """Sample these, as the stream of this number."""
 
+    stream: int
     requests: tuple[Request, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class _Stop:
-    """Abandon what is being decoded, if anything is."""
+    """Abandon a stream, if it has not ended."""
+
+    stream: int
 
 
 @dataclass(frozen=True, slots=True)
-class _Idle:
-    """Nothing is being decoded any more; `error` says why it was given up."""
+class _Made:
+    """A stream's next completion."""
 
+    stream: int
+    completion: Completion
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """Nothing of a stream is being decoded any more; `error` says why it was given up."""
+
+    stream: int
     error: EvolveError | None = None
 
 
@@ -70,14 +85,21 @@ class _Loaded:
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What a method returned, or what it raised."""
+    """What a method returned, or what it raised; the first one says that the engine is there, or why it is not."""
 
     value: Any = None
     error: EvolveError | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Gone:
+    """The engine's process has ended: nothing more will be heard."""
+
+
 class EngineApart:
     """Serves an engine that runs in a process of its own.
+
+    What the engine's process says is heard by a thread of its own, and passed on to whom it is for.
 
     Args:
         start: Makes the engine; it travels to the other process, so it and what it holds must be picklable.
@@ -93,9 +115,17 @@ class EngineApart:
         self._process = context.Process(target=_serve, args=(start, theirs), name="engine", daemon=True)
         self._process.start()
         theirs.close()
-        self._decoding = True  # until it says that it is there
+        self._numbers = itertools.count()
+        self._telling = threading.RLock()  # held by a question until its answer is there
+        self._answers: queue.SimpleQueue[_Answer | _Gone] = queue.SimpleQueue()
+        self._hearing = threading.Lock()
+        self._streams: dict[int, queue.SimpleQueue[_Made | _Ended | _Gone]] = {}
+        self._is_gone = False
+        self._ending = threading.Lock()
+        self._listener = threading.Thread(target=self._listen, name="engine's words", daemon=True)
+        self._listener.start()
         try:
-            self._quiet()
+            self._answer()
         except BaseException:
             self._end()
             raise
@@ -103,56 +133,80 @@ class EngineApart:
     def stream(self, requests: Sequence[Request]) -> Generator[Completion, None, None]:
         """Yield every wanted completion once, each as soon as it has ended.
 
-        Closed early, what is still running is given up meanwhile; the next stream waits for that.
+        Closed early, what is still running is given up meanwhile.
 
         Raises:
-            EvolveError: Whatever the engine raises, or raised while it gave up the last stream.
+            EvolveError: Whatever the engine raises.
             EngineError: Its process has ended, or the engine is closed.
         """
-        self._quiet()
-        self._tell(_Decode(tuple(requests)))
-        self._decoding = True
+        number = next(self._numbers)
+        heard: queue.SimpleQueue[_Made | _Ended | _Gone] = queue.SimpleQueue()
+        with self._hearing:
+            self._streams[number] = heard
+            is_gone = self._is_gone
+        if is_gone:
+            raise self._gone()
+        self._tell(_Decode(number, tuple(requests)))
         try:
-            while isinstance(message := self._hear(), Completion):
-                yield message
+            while isinstance(message := heard.get(), _Made):
+                yield message.completion
         except GeneratorExit:
-            self._tell(_Stop())
+            self._tell(_Stop(number))
             raise
+        except KeyboardInterrupt:  # the engine's process does not hear of it, and would keep this one
+            self._end()
+            raise
+        if isinstance(message, _Gone):
+            raise self._gone()
         if message.error is not None:
             raise message.error
 
     def close(self) -> None:
         """End the engine's process; one that still decodes does not come to the end of it."""
-        if not self._decoding:
+        if not self._streams:
             with contextlib.suppress(OSError):
                 self._link.send(None)
             self._process.join(_CLOSE_S)
         self._end()
 
-    def _quiet(self) -> None:
-        """Wait until nothing is being decoded; raise what went wrong at the start or while a stream was given up."""
-        while self._decoding:
-            message = self._hear()
-            if isinstance(message, _Idle) and message.error is not None:
-                raise message.error
+    def _listen(self) -> None:
+        """Pass on what the engine's process says until it is gone."""
+        with contextlib.suppress(EOFError, OSError):
+            # A process that it has started may keep the link open, so its own end is looked for, too.
+            while self._link in wait([self._link, self._process.sentinel]):
+                message = self._link.recv()
+                if isinstance(message, _Answer):
+                    self._answers.put(message)
+                    continue
+                with self._hearing:
+                    ended = isinstance(message, _Ended)
+                    heard = self._streams.pop(message.stream) if ended else self._streams[message.stream]
+                heard.put(message)
+        with self._hearing:
+            self._is_gone = True
+            for heard in self._streams.values():
+                heard.put(_Gone())
+        self._answers.put(_Gone())
 
     def _tell(self, message: object) -> None:
         try:
-            self._link.send(message)
+            with self._telling:
+                self._link.send(message)
         except OSError as error:
             raise self._gone() from error
 
-    def _hear(self) -> Any:
+    def _answer(self) -> Any:
         try:
-            message = self._link.recv()
-        except (EOFError, OSError) as error:
-            raise self._gone() from error
-        except KeyboardInterrupt:  # half a message may have been read, so nothing can be heard any more
+            answer = self._answers.get()
+        except KeyboardInterrupt:  # the answer will come, and would be taken for that to the next question
             self._end()
             raise
-        if isinstance(message, _Idle):
-            self._decoding = False
-        return message
+        if isinstance(answer, _Gone):
+            self._answers.put(answer)  # for whoever asks next
+            raise self._gone()
+        if answer.error is not None:
+            raise answer.error
+        return answer.value
 
     def _gone(self) -> EngineError:
         self._end()
@@ -162,12 +216,14 @@ class EngineApart:
         )
 
     def _end(self) -> None:
-        if self._process.is_alive() and self._process.pid is not None:
-            os.kill(self._process.pid, signal.SIGUSR2)
-            self._process.join(_LEAVE_S)
-        self._process.kill()
-        self._process.join()
-        self._link.close()
+        with self._ending:
+            if self._process.is_alive() and self._process.pid is not None:
+                os.kill(self._process.pid, signal.SIGUSR2)
+                self._process.join(_LEAVE_S)
+            self._process.kill()
+            self._process.join()
+            self._listener.join()
+            self._link.close()
 
 
 class PolicyApart(EngineApart):
@@ -204,16 +260,16 @@ class PolicyApart(EngineApart):
             EvolveError: Whatever the engine raises.
             EngineError: Its process has ended.
         """
-        self._quiet()
-        self._tell(_Load())
-        try:
-            for name, weight in weights:
-                self._tell_weight(name, weight)
-            self._tell(_Loaded())
-        except BaseException:  # the engine waits for the rest, which will not come
-            self._end()
-            raise
-        self._answer()
+        with self._telling:
+            self._tell(_Load())
+            try:
+                for name, weight in weights:
+                    self._tell_weight(name, weight)
+                self._tell(_Loaded())
+            except BaseException:  # the engine waits for the rest, which will not come
+                self._end()
+                raise
+            self._answer()
 
     def load_adapter(self, folder: Path, version: int) -> None:
         """Serve the model with this adapter from now on, as the engine does.
@@ -234,15 +290,9 @@ class PolicyApart(EngineApart):
         self._ask("sleep")
 
     def _ask(self, method: str, *arguments: Any) -> Any:
-        self._quiet()
-        self._tell(_Ask(method, arguments))
-        return self._answer()
-
-    def _answer(self) -> Any:
-        answer: _Answer = self._hear()
-        if answer.error is not None:
-            raise answer.error
-        return answer.value
+        with self._telling:
+            self._tell(_Ask(method, arguments))
+            return self._answer()
 
     def _tell_weight(self, name: str, weight: Any) -> None:
         if not weight.is_shared():  # as on a GPU all are
@@ -266,8 +316,60 @@ class PolicyApart(EngineApart):
         self._tell((name, weight))
 
 
+@dataclass(slots=True)
+class _Serving:
+    """What the engine's process does.
+
+    Attributes:
+        engine: The engine.
+        link: To the other process.
+        telling: Held while something is told.
+        stops: Of each stream, set when it is abandoned.
+    """
+
+    engine: Any
+    link: Connection
+    telling: threading.Lock = field(default_factory=threading.Lock)
+    stops: dict[int, threading.Event] = field(default_factory=dict)
+
+    def tell(self, message: object) -> None:
+        """Tell the other process; nothing happens if it is gone."""
+        with contextlib.suppress(ConnectionError), self.telling:
+            self.link.send(message)
+
+    def serve(self) -> None:
+        """Do what the other process says, until it closes the engine or is gone."""
+        held: dict[str, Any] = {}
+        with contextlib.suppress(EOFError, ConnectionError):
+            while (message := self.link.recv()) is not None:
+                if isinstance(message, _Decode):
+                    self.stops[message.stream] = threading.Event()
+                    threading.Thread(target=self._decode, args=(message,), daemon=True).start()
+                elif isinstance(message, _Stop):
+                    if (stop := self.stops.get(message.stream)) is not None:  # else it has ended meanwhile
+                        stop.set()
+                else:
+                    self.tell(_answered(self.engine, message, _arriving(self.link, held)))
+
+    def _decode(self, message: _Decode) -> None:
+        stop, error = self.stops[message.stream], None
+        try:
+            with contextlib.closing(self.engine.stream(message.requests)) as completions:
+                for completion in completions:
+                    if stop.is_set():
+                        break
+                    self.tell(_Made(message.stream, completion))
+        except EvolveError as raised:
+            error = raised
+        except BaseException:  # noqa: BLE001 - in this thread nobody would see it, and the stream would never end
+            traceback.print_exc()
+            os._exit(1)
+        del self.stops[message.stream]
+        self.tell(_Ended(message.stream, error))
+
+
 def _serve(start: Callable[[], Engine], link: Connection) -> None:
-    """Do in the engine's process what the other one says, until it closes the engine or is gone."""
+    """Make the engine and do in its process what the other one says."""
     for number in (signal.SIGINT, signal.SIGTERM):  # they come to both, and the other process knows what is to be done
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGUSR2, lambda *_: sys.exit(0))
@@ -276,29 +378,12 @@ def _serve(start: Callable[[], Engine], link: Connection) -> None:
         engine = start()
     except EvolveError as error:
         signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # it ends by itself, and what it hears then would be a traceback
-        link.send(_Idle(error))
+        link.send(_Answer(error=error))
         return
-    with contextlib.suppress(EOFError, ConnectionError):  # the other process is gone
-        held: dict[str, Any] = {}
-        link.send(_Idle())
-        while (message := link.recv()) is not None:
-            if isinstance(message, _Decode):
-                link.send(_decoded(engine, message.requests, link))
-            elif not isinstance(message, _Stop):  # one that came too late to stop anything
-                link.send(_answered(engine, message, _arriving(link, held)))
-        engine.close()
-
-
-def _decoded(engine: Engine, requests: Sequence[Request], link: Connection) -> _Idle:
-    try:
-        with contextlib.closing(engine.stream(requests)) as completions:
-            for completion in completions:
-                link.send(completion)
-                if link.poll():  # nothing but a Stop can come now
-                    break
-    except EvolveError as error:
-        return _Idle(error)
-    return _Idle()
+    with contextlib.closing(engine):  # at the signal, too: what vLLM still decodes would keep this process
+        serving = _Serving(engine, link)
+        serving.tell(_Answer())
+        serving.serve()
 
 
 def _answered(engine: Any, message: _Ask | _Load, weights: Iterator[tuple[str, Any]]) -> _Answer:

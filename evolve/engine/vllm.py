@@ -3,11 +3,12 @@
 vLLM's engine runs inside the process that makes this object, not in a child of it: weights reach it directly, and
 nothing is left when the process is killed. (A run makes it in a process of its own, by `evolve.engine.apart`, unless it
 has ranks.) It is built and stepped in a thread of its own, so that the GPU does not wait while the caller deals with a
-completion, and an interrupt never hits vLLM in the middle of a step. vLLM changes its process when it starts: it
-initialises torch.distributed and, on a CPU, replaces `torch.set_num_threads`.
+completion, and an interrupt never hits vLLM in the middle of a step. That thread decodes all streams that are open
+together. vLLM changes its process when it starts: it initialises torch.distributed and, on a CPU, replaces
+`torch.set_num_threads`.
 
-A learner changes what is served between two streams: all weights (`load_weights`) or an adapter (`load_adapter`). Both
-empty the prefix cache, whose entries the old policy computed.
+A learner changes what is served while no stream is open: all weights (`load_weights`) or an adapter (`load_adapter`).
+Both empty the prefix cache, whose entries the old policy computed.
 """
 
 import importlib.util
@@ -17,8 +18,8 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,34 @@ class VllmSettings:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class _End:
+    """The last thing that a stream yields; `error` says why it was given up."""
+
+    error: Exception | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _Stream:
+    """One call of `stream`, as the engine's thread knows it.
+
+    Attributes:
+        prompts: What it asks for.
+        started: When, by the engine's clock.
+        arrived: What its reader takes, an `_End` at last.
+        abandoned: Set by the reader that wants no more.
+        ended: Set when vLLM has let go of it.
+        waiting: What vLLM still decodes, by vLLM's name for it: the request and the number of the sample.
+    """
+
+    prompts: Sequence[tuple[Request, list[int]]]
+    started: float
+    arrived: queue.SimpleQueue[Completion | _End] = field(default_factory=queue.SimpleQueue)
+    abandoned: threading.Event = field(default_factory=threading.Event)
+    ended: threading.Event = field(default_factory=threading.Event)
+    waiting: dict[str, tuple[Request, int]] = field(default_factory=dict)
+
+
 class VllmEngine:
     """Decodes every wanted completion as a request of its own; requests of a group share their prompt's cache.
 
@@ -111,6 +140,9 @@ class VllmEngine:
         self._uids = itertools.count()
         self._adapter: Any = None
         self._asleep = False
+        self._joining: queue.SimpleQueue[_Stream] = queue.SimpleQueue()
+        self._open: list[_Stream] = []  # the engine's thread alone uses it
+        self._closing = threading.Event()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vllm")
         try:
             self._llm, self._tokenizer, self._params = self._thread.submit(_start, model, sampling, settings).result()
@@ -126,31 +158,32 @@ class VllmEngine:
     def stream(self, requests: Sequence[Request]) -> Generator[Completion, None, None]:
         """Yield every wanted completion once, each as soon as it has ended.
 
-        When the iterator is closed early, the rest is aborted and the engine idle again before that returns.
+        When the iterator is closed early, the rest is aborted, and vLLM has let go of it before that returns.
 
         Raises:
             ConfigError: A prompt is too long for `max_model_len`; nothing was decoded.
             EngineError: vLLM failed, or the engine is closed.
         """
         prompts = [(request, self.encode(request.messages)) for request in requests if request.samples]
-        arrived: queue.SimpleQueue[Completion | Future[None]] = queue.SimpleQueue()
-        stop = threading.Event()
+        stream = _Stream(prompts, self._clock())
+        self._joining.put(stream)
         try:
-            driving = self._thread.submit(self._drive, prompts, arrived.put, stop)
+            self._thread.submit(self._drive)
         except RuntimeError as error:
             raise EngineError("the engine is closed; start another") from error
-        driving.add_done_callback(arrived.put)
         try:
-            while not isinstance(item := arrived.get(), Future):
+            while not isinstance(item := stream.arrived.get(), _End):
                 yield item
-            item.result()
+            if item.error is not None:
+                raise item.error
         finally:
-            stop.set()
-            wait([driving])
+            stream.abandoned.set()
+            stream.ended.wait()
 
     def close(self) -> None:
-        """Free the model's memory."""
+        """Give up what is being decoded and free the model's memory."""
         if self._llm is not None:
+            self._closing.set()
             self._thread.submit(_stop, self._llm).result()
             self._llm = None
             self._thread.shutdown()
@@ -247,32 +280,50 @@ class VllmEngine:
         if not self._llm.reset_prefix_cache():
             raise RuntimeError("its prefix cache cannot be emptied while completions are decoded")
 
-    def _drive(
-        self,
-        prompts: Sequence[tuple[Request, list[int]]],
-        deliver: Callable[[Completion], None],
-        stop: threading.Event,
-    ) -> None:
-        """Decode all prompts, in the engine's own thread."""
-        engine = self._llm.llm_engine
-        started = self._clock()
-        waiting: dict[str, tuple[Request, int]] = {}
+    def _drive(self) -> None:
+        """Decode what the open streams want until none is open, in the engine's own thread."""
         try:
-            for request, ids in prompts:
+            while self._admit():
+                for output in self._llm.llm_engine.step():
+                    if output.finished:
+                        self._deliver(output)
+        except Exception as error:  # whatever it is, who reads a stream must hear of it
+            self._end(list(self._open), _as_ours(error))
+            raise
+
+    def _admit(self) -> bool:
+        """Take in the streams that join, let go of those that are done or given up, and return whether any is open."""
+        while not self._joining.empty():
+            stream = self._joining.get()
+            self._open.append(stream)
+            for request, ids in stream.prompts:
                 for sample in request.samples:
                     uid = f"{next(self._uids)}"
-                    waiting[uid] = (request, sample)
-                    engine.add_request(uid, {"prompt_token_ids": ids}, self._params, lora_request=self._adapter)
-            while waiting and not stop.is_set():
-                for output in engine.step():
-                    if output.finished:
-                        request, sample = waiting.pop(output.request_id)
-                        deliver(self._completion(request, sample, output, seconds=self._clock() - started))
-        except RuntimeError as error:  # torch's out-of-memory error is one, too
-            raise EngineError(f"vLLM failed: {_one_line(error)}; resume the run") from error
-        finally:
+                    stream.waiting[uid] = (request, sample)
+                    prompt = {"prompt_token_ids": ids}
+                    self._llm.llm_engine.add_request(uid, prompt, self._params, lora_request=self._adapter)
+        for stream in list(self._open):
+            if stream.abandoned.is_set() or not stream.waiting:
+                self._end([stream])
+            elif self._closing.is_set():
+                self._end([stream], EngineError("the engine was closed while it decoded"))
+        return bool(self._open)
+
+    def _deliver(self, output: Any) -> None:
+        (stream,) = (stream for stream in self._open if output.request_id in stream.waiting)
+        request, sample = stream.waiting.pop(output.request_id)
+        stream.arrived.put(self._completion(request, sample, output, seconds=self._clock() - stream.started))
+
+    def _end(self, streams: Sequence[_Stream], error: Exception | None = None) -> None:
+        self._open = [stream for stream in self._open if stream not in streams]
+        waiting = [uid for stream in streams for uid in stream.waiting]
+        try:
             if waiting:
-                engine.abort_request(list(waiting))
+                self._llm.llm_engine.abort_request(waiting)
+        finally:
+            for stream in streams:
+                stream.arrived.put(_End(error))
+                stream.ended.set()
 
     def _completion(self, request: Request, sample: int, output: Any, *, seconds: float) -> Completion:
         (reply,) = output.outputs
@@ -406,6 +457,15 @@ def _stop(llm: Any) -> None:
 
     llm.llm_engine.engine_core.shutdown()
     cleanup_dist_env_and_memory()
+
+
+def _as_ours(error: Exception) -> Exception:
+    """Return the error that a stream raises for one of vLLM's; torch's out-of-memory error is a RuntimeError, too."""
+    if not isinstance(error, RuntimeError):
+        return error
+    ours = EngineError(f"vLLM failed: {_one_line(error)}; resume the run")
+    ours.__cause__ = error
+    return ours
 
 
 def _one_line(error: BaseException) -> str:

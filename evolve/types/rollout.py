@@ -126,10 +126,10 @@ class StepReport:
         outcomes: How many attempts ended how.
         best: Best score that counts in the run so far.
         improved: Attempts better than their parent.
-        generate_s: From the first request to the last completion.
+        generate_s: From the first request to the last completion; to the step's end where that comes before.
         tail_s: From the last completion to the last evaluation that counted.
         database_s: Spent in the database, in all threads together.
-        stragglers: Evaluations that the step did not wait for.
+        stragglers: Completions and evaluations that the step did not wait for.
     """
 
     step: int

@@ -3,6 +3,7 @@
 import functools
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -10,6 +11,7 @@ from evolve.engine import Sampling
 from evolve.engine.apart import EngineApart
 from evolve.engine.scripted import ScriptedEngine
 from evolve.engine.server import ServerEngine, ServerSettings
+from evolve.errors import ConfigError, EngineError
 from evolve.types import Completion, Message, Request
 from tests.engine.chat_server import ChatServer, chat
 
@@ -137,6 +139,29 @@ def test_a_stream_that_is_never_begun_costs_nothing(engine):
     assert keys(list(engine.stream([ask(1, 0)]))) == [(1, 0)]
 
 
+def test_two_streams_may_be_open_at_once(engine):
+    """Another thread reads the second to its end while the first is half read; each gives what it was asked for."""
+    first = engine.stream([ask(group, 0, 1, 2, 3) for group in range(2)])
+    begun = [next(first)]
+    with ThreadPoolExecutor(1) as other:
+        second = other.submit(lambda: list(engine.stream([ask(group, 0, 1) for group in range(1, 4)])))
+        assert keys(second.result(timeout=120)) == [(group, sample) for group in range(1, 4) for sample in range(2)]
+
+    assert keys(begun + list(first)) == [(group, sample) for group in range(2) for sample in range(4)]
+
+
+def test_giving_up_a_stream_leaves_the_other_alone(engine):
+    """Two ask for the same samples; what the one does not want any more, the other gets."""
+    first, second = (engine.stream([ask(0, 0, 1, 2, 3)]) for _ in range(2))
+    begun = [next(first)]
+    with ThreadPoolExecutor(1) as other:
+        whole = other.submit(lambda: list(second))
+        first.close()
+        assert keys(whole.result(timeout=120)) == [(0, sample) for sample in range(4)]
+
+    assert len(begun) == 1
+
+
 def test_completions_of_a_server_come_one_by_one(server):
     """8 replies that end 0.05 s apart arrive over at least 0.3 s, not together."""
     arrivals = [time.monotonic() for _ in server.stream([ask(group, 0, 1, 2, 3) for group in range(2)])]
@@ -171,10 +196,24 @@ def test_a_model_gives_tokens_and_their_log_probabilities(vllm):
 @pytest.mark.filterwarnings("ignore")
 def test_a_prompt_that_is_too_long_is_refused_and_the_engine_lives(vllm):
     """The error names the option; the next prompt is answered."""
-    from evolve.errors import ConfigError
-
     long = Request(group=0, messages=(Message(role="user", content="word " * 600),), samples=(0,), first=0)
     with pytest.raises(ConfigError, match=r"do not fit into engine\.max_model_len=512"):
         list(vllm.stream([ask(1, 0), long]))
 
     assert keys(list(vllm.stream([ask(1, 0)]))) == [(1, 0)]
+
+
+@pytest.mark.model
+@pytest.mark.filterwarnings("ignore")
+def test_closing_a_model_ends_what_another_thread_reads(vllm):
+    """Its reader hears of it, and so does who asks for more. The last test of the file, for it closes its engine."""
+    stream = vllm.stream([ask(0, *range(400))])
+    next(stream)
+    with ThreadPoolExecutor(1) as other:
+        rest = other.submit(lambda: list(stream))
+        vllm.close()
+        with pytest.raises(EngineError, match="closed while it decoded"):
+            rest.result(timeout=60)
+
+    with pytest.raises(EngineError, match="the engine is closed"):
+        list(vllm.stream([ask(0, 0)]))

@@ -32,7 +32,7 @@ def heard_late(message):
 
 
 class OddEngine:
-    """Says which process it is in; group 1 fails, group 2 ends the process, later samples take their time."""
+    """Says which process it is in; groups 1 to 3 fail, each in its own way, and later samples take their time."""
 
     def __init__(self, seconds: float = 0.0) -> None:
         self._seconds = seconds
@@ -45,6 +45,8 @@ class OddEngine:
                 raise EngineError("vLLM failed: out of memory; resume the run")
             if request.group == 2:
                 os._exit(7)
+            if request.group == 3:
+                raise ZeroDivisionError
             for sample in request.samples:
                 time.sleep(self._seconds if sample else 0.0)
                 yield Completion(

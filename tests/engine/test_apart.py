@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,29 @@ def test_closing_it_does_not_wait_for_what_it_decodes():
 
     assert time.monotonic() - began < 30
     assert gone(process)
+
+
+def test_closing_it_ends_what_another_thread_reads():
+    """Its reader hears that the process is gone; the first completion was good."""
+    engine = EngineApart(functools.partial(OddEngine, 60.0))
+    stream = engine.stream([ask(0, 0, 1)])
+    process = int(next(stream).text)
+    with ThreadPoolExecutor(1) as other:
+        rest = other.submit(lambda: list(stream))
+        engine.close()
+        with pytest.raises(EngineError, match="process is gone"):
+            rest.result(timeout=10)
+
+    assert gone(process)
+
+
+def test_an_error_of_its_own_ends_its_process(capfd):
+    """One that nobody raised on purpose comes with its traceback, as it would in this process."""
+    engine = EngineApart(OddEngine)
+    with pytest.raises(EngineError, match=r"exit code 1\), and what it said is above"):
+        list(engine.stream([ask(3, 0)]))
+
+    assert "ZeroDivisionError" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])

@@ -1,0 +1,159 @@
+"""A step begins beside the end of the one before it, unless a learner changes the model in between."""
+
+import contextlib
+import io
+import json
+import threading
+import time
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from support import program, trivial
+
+from database.store import RunStore
+from evolve import compose
+from evolve.budget import Tally
+from evolve.errors import EngineError
+from evolve.loop import Evolution
+from evolve.options import parse_options
+from evolve.progress import Progress
+from evolve.session import Outside, new_session
+from evolve.types import Completion, FinishReason, Request
+
+
+class HeldEngine:
+    """Gives two completions of its first stream, and the others when `release` is set, as a second stream does.
+
+    Args:
+        fails: Whether it breaks down where it would wait.
+        pause_s: Before each completion after the second.
+    """
+
+    def __init__(self, *, fails: bool = False, pause_s: float = 0.0) -> None:
+        self.release = threading.Event()
+        self.abandoned = 0
+        self._fails = fails
+        self._pause_s = pause_s
+        self._streams = 0
+
+    def stream(self, requests: Sequence[Request]) -> Generator[Completion, None, None]:
+        """Yield the completions in order, each a program of its own."""
+        self._streams += 1
+        if self._streams > 1:
+            self.release.set()
+        given = 0
+        try:
+            for request in requests:
+                for sample in request.samples:
+                    if given == 2 and self._fails:
+                        raise EngineError("vLLM failed: out of memory; resume the run")
+                    if given >= 2:
+                        assert self.release.wait(30)
+                        time.sleep(self._pause_s)
+                    given += 1
+                    yield Completion(
+                        group=request.group,
+                        sample=sample,
+                        text=program(1 + request.first + sample),
+                        tokens=1,
+                        prompt_tokens=1,
+                        finish_reason=FinishReason.STOP,
+                    )
+        except GeneratorExit:
+            self.abandoned += 1
+            raise
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+@contextlib.contextmanager
+def search(folder: Path, engine: HeldEngine, *words: str, ahead: bool = True) -> Iterator[tuple[Evolution, RunStore]]:
+    """Yield a search for large numbers and its store."""
+    replies = folder / "replies.jsonl"
+    replies.write_text(json.dumps({"text": ""}), encoding="utf-8")  # the options name a file, which nobody reads
+    config = parse_options(trivial(replies, folder / "run", "rollout.parents=1", "sandbox.workers=2", *words)[1:])
+    console, started = Console(file=io.StringIO()), time.monotonic()
+
+    def clock() -> float:
+        return time.monotonic() - started
+
+    outside = Outside(clocks=compose.Clocks(monotonic=time.monotonic, wall=time.time), console=console)
+    with new_session(config, folder / "run", outside) as (session, _):
+        problem, budget = session.workshop.problem, compose.build_budget(config)
+        tally = Tally(problem.direction, completions=0, tokens=0, best=session.store.reports()[-1].best)
+        with Progress(console, problem, budget, tally, clock=clock) as progress:
+            settings = replace(session.settings(), ahead=ahead)
+            yield (
+                Evolution(session.parts(engine, None, progress), settings, budget, tally, clock=clock),
+                session.store,
+            )
+
+
+def test_a_step_begins_while_the_last_completions_are_decoded(tmp_path):
+    """Half of four may be late: the first step ends with two, and the others are decoded beside the next."""
+    engine = HeldEngine()
+    with search(tmp_path, engine, "rollout.samples=4", "rollout.late=0.5") as (evolution, store):
+        (first,) = evolution.step(1)
+        assert [attempt.id for attempt in first] == [1, 2]
+        assert store.reports()[-1].stragglers == 2
+        evolution.step(2)
+        evolution.close(abandon=False)
+
+        reports = store.reports()
+        assert [attempt.id for step in (1, 2) for attempt in store.attempts_of(step)] == list(range(1, 9))
+        assert reports[1].attempts == 2
+        assert reports[1].attempts + reports[2].attempts + reports[2].stragglers == 8
+        assert reports[1].tail_s == 0.0
+
+
+@pytest.mark.parametrize(("ahead", "late"), [(False, 0.5), (True, 0.0)])
+def test_a_step_waits_for_its_completions_where_it_must(ahead, late, tmp_path):
+    """Where a learner takes the next model, and where nothing may be late."""
+    engine = HeldEngine()
+    with (
+        search(tmp_path, engine, "rollout.samples=4", f"rollout.late={late}", ahead=ahead) as (evolution, store),
+        ThreadPoolExecutor(1) as other,
+    ):
+        step = other.submit(evolution.step, 1)
+        while len(store.attempts_of(1)) < 2:
+            time.sleep(0.01)
+        time.sleep(0.2)
+        assert not step.done()
+        engine.release.set()
+        step.result(timeout=30)
+        evolution.close(abandon=False)
+
+        assert len(store.attempts_of(1)) == 4
+
+
+def test_an_engine_that_fails_stops_the_run_and_nothing_is_lost(tmp_path):
+    """Whoever waits for what it did not decode hears why; what came before is stored."""
+    engine = HeldEngine(fails=True)
+    with search(tmp_path, engine, "rollout.samples=4", "rollout.late=0.25") as (evolution, store):
+        with pytest.raises(EngineError, match="out of memory"):
+            evolution.step(1)
+        evolution.close(abandon=True)
+        while len(store.attempts_of(1)) < 2:
+            time.sleep(0.01)
+
+        assert store.reports()[-1].step == 0
+
+
+def test_a_used_up_budget_gives_up_what_is_not_decoded(tmp_path):
+    """Of two hundred completions three are enough; each takes a while."""
+    engine = HeldEngine(pause_s=0.05)
+    engine.release.set()
+    words = ("rollout.samples=200", "rollout.late=0.5", "budget.completions=3")
+    with search(tmp_path, engine, *words) as (evolution, store):
+        for number in evolution.steps():
+            evolution.step(number)
+        evolution.close(abandon=False)
+
+        assert evolution.ended
+        assert engine.abandoned == 1
+        assert 3 <= len(store.attempts_of(1)) < 100
