@@ -17,6 +17,7 @@ class RewardMode(StrEnum):
     RAW = "raw"  #: its score; of a minimised score the reciprocal
     SHAPED = "shaped"  #: `k * H^alpha`, H its place between the problem's `worst` and `best`
     IMPROVEMENT = "improvement"  #: `k` times its gain over the parent, in units of `|best - worst|`
+    BETTER = "better"  #: 1 if it is better than its parent, by however little, else 0
 
 
 class LazyMode(StrEnum):
@@ -145,6 +146,10 @@ class Rewarder:
             case RewardMode.SHAPED:
                 return shaped(score, self.shape)
             case RewardMode.IMPROVEMENT:
-                # A first valid child of an invalid parent is measured from the worst score that the shape knows.
-                base = self.shape.worst if parent_score is None else parent_score
-                return improvement(score, base, self.direction, self.shape)
+                return improvement(score, self._base(parent_score), self.direction, self.shape)
+            case RewardMode.BETTER:
+                return float(self.direction.gain(score, self._base(parent_score)) > 0)
+
+    def _base(self, parent_score: float | None) -> float:
+        """Return what a child is compared with; a child of an invalid parent, with the worst score of the shape."""
+        return self.shape.worst if parent_score is None else parent_score

@@ -44,6 +44,7 @@ class _RewardMode(StrEnum):
     RAW = "raw"
     SHAPED = "shaped"
     IMPROVEMENT = "improvement"
+    BETTER = "better"
 
 
 def problem_names() -> tuple[str, ...]:

@@ -153,7 +153,7 @@ class RewardConfig:
     """What an attempt earns; see `evolve.reward`.
 
     Attributes:
-        mode: raw, shaped, improvement, or problem: what the problem's folder says.
+        mode: raw, shaped, improvement, better, or problem: what the problem's folder says.
         lazy: Which repetitions of known programs are punished: none, parent, any.
         near_edit: A valid child whose text is nearer to its parent's than this counts as a repetition: the share of
             tokens, from 0 to 1, that the other one lacks (`evolve.distance`). It hits small edits that help, too, and

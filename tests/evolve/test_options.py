@@ -57,7 +57,7 @@ def test_a_variant_brings_its_own_options():
         (["problem=circle_packing", "rollout.parents=0"], "at least 1"),
         (["problem=circle_packing", "budget.steps=-1"], "at least 0"),
         (["problem=circle_packing", "sandbox.require=strong"], "full, lite, lite-minus, none"),
-        (["problem=circle_packing", "reward.mode=best"], "problem, raw, shaped, improvement"),
+        (["problem=circle_packing", "reward.mode=best"], "problem, raw, shaped, improvement, better"),
         (["problem=circle_packing", "selection.exploration=0.9"], "at most 1"),
         (["problem=circle_packing", "selection.measures=[]"], "at least one measure"),
         (["problem=circle_packing", "selection.measures=[score,score]"], "none of them twice"),

@@ -96,6 +96,20 @@ def test_a_copy_earns_nothing_for_improvement():
     assert reward(Outcome.VALID, 2.0 + 2.635 / 10, parent_score=2.0) == pytest.approx(0.5)
 
 
+@pytest.mark.parametrize(("direction", "shape"), [(Direction.MAX, UP), (Direction.MIN, DOWN)])
+def test_any_gain_is_worth_the_same(direction, shape):
+    """A millionth earns as much as a half; an equal score, a loss and a child of an invalid parent are told apart."""
+    reward = rewarder(mode=RewardMode.BETTER, direction=direction, shape=shape)
+    up = 1 if direction is Direction.MAX else -1
+
+    assert reward(Outcome.VALID, 2.0 + up * 1e-6, parent_score=2.0) == 1.0
+    assert reward(Outcome.VALID, 2.0 + up * 0.5, parent_score=2.0) == 1.0
+    assert reward(Outcome.VALID, 2.0, parent_score=2.0) == 0.0
+    assert reward(Outcome.VALID, 2.0 - up * 0.5, parent_score=2.0) == 0.0
+    assert reward(Outcome.VALID, shape.worst + up * 0.1, parent_score=None) == 1.0
+    assert reward(Outcome.VALID, shape.worst - up * 0.1, parent_score=None) == 0.0
+
+
 @given(st.floats(-10, 10), st.floats(-10, 10), st.text(max_size=30))
 def test_without_thresholds_nothing_is_near(score, parent, source):
     """The defaults pay an equal score and an equal text in full."""

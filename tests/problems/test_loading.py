@@ -130,7 +130,7 @@ def test_two_folders_never_share_a_verifier(folder: Path) -> None:
         (lambda c: c["limits"].update(source_chars=100), "seed.py has .* limits.source_chars is 100"),
         (lambda c: c["reward"].update(worst=float("nan")), "reward.worst must be a finite number"),
         (lambda c: c["reward"].update(worst=3.0), "reward.best must be better than reward.worst"),
-        (lambda c: c["reward"].update(mode="log"), "reward.mode must be one of raw, shaped, improvement"),
+        (lambda c: c["reward"].update(mode="log"), "reward.mode must be one of raw, shaped, improvement, better"),
         (lambda c: c["records"][0].update(exactly_valid="yes"), "records.0.exactly_valid must be true or false"),
         (lambda c: c["records"][0].update(date=2026), "records.0.date must be a text in quotes, got 2026"),
         (lambda c: c.update(kind="rule"), "arguments must be empty for a rule"),
