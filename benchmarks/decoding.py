@@ -32,7 +32,7 @@ import torch
 from evolve import compose
 from evolve.config import Config, VllmConfig
 from evolve.engine.build import vllm_start
-from evolve.engine.vllm import llm_arguments, set_environment
+from evolve.engine.vllm_start import llm_arguments, set_environment
 from evolve.options import parse_options
 from evolve.parse import Child, parse_reply
 from evolve.types import Outcome, Problem, Program

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from evolve.engine.precision import dtype_here
-from evolve.engine.vllm import VllmSettings, llm_arguments, set_environment
+from evolve.engine.vllm_start import VllmSettings, llm_arguments, set_environment
 
 #: A prompt as a run has them: a program.
 PROMPT = (Path(__file__).parents[1] / "problems" / "circle_packing" / "seed.py").read_text(encoding="utf-8")

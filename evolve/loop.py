@@ -9,17 +9,17 @@ is durable as soon as it is evaluated. A step ends when few enough of its attemp
 beside them: neither the engine nor the sandbox waits for the last one.
 """
 
-import contextlib
 import functools
 import random
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
 from evolve.budget import Budget, Tally, spent
 from evolve.confirm import Check, Confirmer
+from evolve.decoding import Decoder, Decoding
 from evolve.errors import AbandonedError
 from evolve.evaluate import Evaluator
 from evolve.parse import Child, ReplyFailure, parse_reply
@@ -46,8 +46,6 @@ from evolve.types import (
 
 #: Programs that are kept in memory once they were read.
 _PROGRAMS = 4096
-#: Steps whose completions are read at once; of more the newest wait for the oldest.
-_STREAMS = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,31 +98,6 @@ class GroupPrompt:
     messages: tuple[Message, ...]
 
 
-class _Decoding:
-    """A step's completions on their way."""
-
-    def __init__(self, requests: Sequence[Request]) -> None:
-        self._pending: dict[tuple[int, int], Future[Attempt | None]] = {
-            (request.group, sample): Future() for request in requests for sample in request.samples
-        }
-        #: What comes of each completion; None where it is given up.
-        self.attempts = tuple(self._pending.values())
-        #: When the last one had been decoded, by the run's clock.
-        self.ended_s: float | None = None
-
-    def take(self, completion: Completion) -> Future[Attempt | None]:
-        """Return where what comes of a completion is waited for, once."""
-        return self._pending.pop((completion.group, completion.sample))
-
-    def give_up(self, reading: Future[None] | None = None) -> None:
-        """Let nobody wait for what was not decoded; if reading went wrong, who waits hears of that."""
-        for attempt in self._pending.values():
-            if reading is not None and (error := reading.exception()) is not None:
-                attempt.set_exception(error)
-            else:
-                attempt.set_result(None)
-
-
 class Evolution:
     """One run of the search."""
 
@@ -151,8 +124,7 @@ class Evolution:
         self._running: dict[str, Future[tuple[Evaluation, ...]]] = {}
         self._lock = threading.Lock()
         self._abandoned = threading.Event()
-        self._readers = ThreadPoolExecutor(_STREAMS, thread_name_prefix="read")
-        self._reading: list[Future[None]] = []
+        self._decoder = Decoder(parts.engine, ahead=settings.ahead and settings.late > 0, clock=clock)
         self._late: list[Future[Attempt | None]] = []
         reports, direction = parts.store.reports(), parts.problem.direction
         self._unchecked = unchecked_best(parts.store, direction)
@@ -186,7 +158,11 @@ class Evolution:
         requests = self._requests(prompts, {attempt.id for attempt in stored})
         self._running = {}
         started = self._clock()
-        decoding = self._decode(number, prompts, requests)
+        decoding = self._decoder.decode(  # 3 stream
+            requests,
+            hand_on=lambda completion: self._pool.submit(self._mutate, prompts[completion.group], completion),
+            is_enough=lambda: self._abandoned.is_set() or self._spent(number - 1) is not None,
+        )
         harvested = self._harvest(decoding.attempts)
         if self._abandoned.is_set():  # by another thread, and the step is not whole
             raise AbandonedError("the run was given up while a step was being made; resume it")
@@ -230,30 +206,6 @@ class Evolution:
             if wanted:
                 requests.append(Request(group=prompt.group, messages=prompt.messages, samples=wanted, first=first - 1))
         return requests
-
-    def _decode(self, number: int, prompts: Sequence[GroupPrompt], requests: Sequence[Request]) -> _Decoding:
-        """Begin to decode; return when all is decoded, or at once where the next step may begin before that."""
-        decoding = _Decoding(requests)
-        if self._settings.ahead and self._settings.late:
-            reading = self._readers.submit(self._read, number, prompts, requests, decoding)
-            reading.add_done_callback(decoding.give_up)
-            self._reading = [*(future for future in self._reading if not future.done()), reading]
-        else:
-            self._read(number, prompts, requests, decoding)
-            decoding.give_up()
-        return decoding
-
-    def _read(
-        self, number: int, prompts: Sequence[GroupPrompt], requests: Sequence[Request], decoding: _Decoding
-    ) -> None:
-        """Hand each completion to the workers as soon as it is decoded, until a budget is used up."""
-        with contextlib.closing(self._parts.engine.stream(requests)) as completions:
-            for completion in completions:  # 3 stream
-                attempt = self._pool.submit(self._mutate, prompts[completion.group], completion)
-                attempt.add_done_callback(functools.partial(_pass_on, decoding.take(completion)))
-                if self._abandoned.is_set() or self._spent(number - 1):
-                    break
-        decoding.ended_s = self._clock()
 
     def _mutate(self, prompt: GroupPrompt, completion: Completion) -> Attempt | None:
         """Take one completion from its text to its row in the database; None when the run was abandoned meanwhile."""
@@ -364,7 +316,7 @@ class Evolution:
         attempts = [future.result() for future in done]
         return [attempt for attempt in attempts if attempt is not None]
 
-    def _finish(self, number: int, attempts: Sequence[Attempt], decoding: _Decoding, *, started: float) -> None:
+    def _finish(self, number: int, attempts: Sequence[Attempt], decoding: Decoding, *, started: float) -> None:
         """Let the step's children into the population and store the step."""
         parts = self._parts
         self._confirm(attempts)
@@ -433,14 +385,12 @@ class Evolution:
         """
         if abandon:
             self._abandoned.set()
-        else:  # a budget is used up, so that each gives up what it has not read when the next completion comes
-            wait(self._reading)
+        self._decoder.close(abandon=abandon)
         # What is queued is not cancelled, for who waits for it would not hear of that; it ends as soon as it begins.
         self._pool.shutdown(wait=not abandon)
         if not abandon:  # what ended after the last step is confirmed too; a resume lets it into the population
             late = (future.result() for future in self._late)
             self._confirm([attempt for attempt in late if attempt is not None])
-        self._readers.shutdown(wait=not abandon)
         self._confirmer.close()
 
 
@@ -457,14 +407,6 @@ def as_member(attempt: Attempt) -> Member:
         length=len(attempt.source),
         measures=attempt.measures,
     )
-
-
-def _pass_on(to: Future[Attempt | None], done: Future[Attempt | None]) -> None:
-    """Let who waits for `to` have what `done` has."""
-    if (error := done.exception()) is not None:
-        to.set_exception(error)
-    else:
-        to.set_result(done.result())
 
 
 def _summary(evaluations: Sequence[Evaluation], direction: Direction) -> tuple[Outcome, float | None, str]:

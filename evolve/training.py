@@ -10,7 +10,7 @@ from evolve.config import Config, GrpoConfig, VllmConfig
 from evolve.config.learner import DEFAULT_RATES
 from evolve.engine.apart import PolicyApart
 from evolve.engine.precision import dtype_here
-from evolve.engine.vllm import set_environment
+from evolve.engine.vllm_start import set_environment
 from evolve.errors import ConfigError
 from evolve.launch import Place
 from evolve.models import model_parameters

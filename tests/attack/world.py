@@ -122,7 +122,7 @@ class World(contextlib.ExitStack):
         below is the zygote proper.
         """
         own = 3 if full else 2
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 30
         while len(left := list(tree.descendants(zygote))) > own:
             if time.monotonic() > deadline:
                 return left
@@ -131,7 +131,7 @@ class World(contextlib.ExitStack):
 
     def _left_folders(self, scratch: str) -> list[Path]:
         """Return scratch folders, if they are more than the empty one of the warden in waiting."""
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 30
         while scratch:
             left = list(Path(scratch).iterdir())
             with contextlib.suppress(FileNotFoundError):

@@ -53,7 +53,8 @@ def server():
 def vllm(model_cache):
     """SmolLM2-135M in this process, with log-probabilities."""
     pytest.importorskip("vllm")
-    from evolve.engine.vllm import VllmEngine, VllmSettings
+    from evolve.engine.vllm import VllmEngine
+    from evolve.engine.vllm_start import VllmSettings
     from evolve.models import resolve_model
 
     model = resolve_model("smollm2-135m-instruct", cache=model_cache, notify=lambda _: None)

@@ -12,7 +12,8 @@ from evolve.options import parse_options
 def test_guesses_are_refused_where_they_would_change_what_is_drawn(tmp_path):
     """On a CPU, before anything is loaded."""
     pytest.importorskip("vllm")
-    from evolve.engine.vllm import VllmEngine, VllmSettings
+    from evolve.engine.vllm import VllmEngine
+    from evolve.engine.vllm_start import VllmSettings
 
     settings = VllmSettings(
         max_model_len=512,
