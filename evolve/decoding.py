@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -52,6 +53,7 @@ class Decoder:
         self._engine = engine
         self._clock = clock
         self._threads = ThreadPoolExecutor(_STREAMS, thread_name_prefix="read") if ahead else None
+        self._abandoned = threading.Event()
 
     def decode(
         self,
@@ -77,7 +79,13 @@ class Decoder:
         return decoding
 
     def close(self, *, abandon: bool) -> None:
-        """Decode nothing more; unless it is abandoned, return when each step's reader has found that it is enough."""
+        """Decode nothing more.
+
+        Args:
+            abandon: Whether nothing is handed on any more; else return when each step's reader has found it enough.
+        """
+        if abandon:
+            self._abandoned.set()
         if self._threads is not None:
             self._threads.shutdown(wait=not abandon)
 
@@ -90,6 +98,8 @@ class Decoder:
     ) -> None:
         with contextlib.closing(self._engine.stream(requests)) as completions:
             for completion in completions:
+                if self._abandoned.is_set():
+                    break
                 decoding.follow(completion, hand_on(completion))
                 if is_enough():
                     break

@@ -124,6 +124,7 @@ class Evolution:
         self._running: dict[str, Future[tuple[Evaluation, ...]]] = {}
         self._lock = threading.Lock()
         self._abandoned = threading.Event()
+        # Where nothing may be late, there is nothing to read beside another step.
         self._decoder = Decoder(parts.engine, ahead=settings.ahead and settings.late > 0, clock=clock)
         self._late: list[Future[Attempt | None]] = []
         reports, direction = parts.store.reports(), parts.problem.direction
@@ -161,7 +162,7 @@ class Evolution:
         decoding = self._decoder.decode(  # 3 stream
             requests,
             hand_on=lambda completion: self._pool.submit(self._mutate, prompts[completion.group], completion),
-            is_enough=lambda: self._abandoned.is_set() or self._spent(number - 1) is not None,
+            is_enough=lambda: self._spent(number - 1) is not None,
         )
         harvested = self._harvest(decoding.attempts)
         if self._abandoned.is_set():  # by another thread, and the step is not whole

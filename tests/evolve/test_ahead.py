@@ -17,7 +17,7 @@ from support import program, trivial
 from database.store import RunStore
 from evolve import compose
 from evolve.budget import Tally
-from evolve.errors import EngineError
+from evolve.errors import AbandonedError, EngineError
 from evolve.loop import Evolution
 from evolve.options import parse_options
 from evolve.progress import Progress
@@ -120,15 +120,35 @@ def test_a_step_waits_for_its_completions_where_it_must(ahead, late, tmp_path):
         ThreadPoolExecutor(1) as other,
     ):
         step = other.submit(evolution.step, 1)
-        while len(store.attempts_of(1)) < 2:
-            time.sleep(0.01)
-        time.sleep(0.2)
-        assert not step.done()
+        with pytest.raises(TimeoutError):  # the check of its new best, which comes last, takes a second
+            step.result(timeout=4)
         engine.release.set()
         step.result(timeout=30)
         evolution.close(abandon=False)
 
         assert len(store.attempts_of(1)) == 4
+        assert store.reports()[-1].tail_s > 0.0
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_a_step_that_is_given_up_while_it_is_decoded_ends(ahead, tmp_path):
+    """What comes after that is handed to nobody, and the step is not finished."""
+    engine = HeldEngine()
+    with (
+        search(tmp_path, engine, "rollout.samples=8", "rollout.late=0.5", ahead=ahead) as (evolution, store),
+        ThreadPoolExecutor(1) as other,
+    ):
+        step = other.submit(evolution.step, 1)
+        while len(store.attempts_of(1)) < 2:
+            time.sleep(0.01)
+        evolution.close(abandon=True)
+        engine.release.set()
+        with pytest.raises(AbandonedError):
+            step.result(timeout=30)
+
+        assert len(store.attempts_of(1)) == 2
+        assert engine.abandoned == 1
+        assert store.reports()[-1].step == 0
 
 
 def test_an_engine_that_fails_stops_the_run_and_nothing_is_lost(tmp_path):
