@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,12 +17,13 @@ from support import program, trivial
 from database.store import RunStore
 from evolve import compose
 from evolve.budget import Tally
-from evolve.errors import AbandonedError, EngineError
+from evolve.decoding import Decoder
+from evolve.errors import AbandonedError, EngineError, StoreError
 from evolve.loop import Evolution
 from evolve.options import parse_options
 from evolve.progress import Progress
 from evolve.session import Outside, new_session
-from evolve.types import Completion, FinishReason, Request
+from evolve.types import Attempt, Completion, FinishReason, Request
 
 
 class HeldEngine:
@@ -96,7 +97,7 @@ def search(folder: Path, engine: HeldEngine, *words: str, ahead: bool = True) ->
 
 def test_a_step_begins_while_the_last_completions_are_decoded(tmp_path):
     """Half of four may be late: the first step ends with two, and the others are decoded beside the next."""
-    engine = HeldEngine()
+    engine = HeldEngine(pause_s=1.5)  # so that the last ones come when no step is left to wait for them
     with search(tmp_path, engine, "rollout.samples=4", "rollout.late=0.5") as (evolution, store):
         (first,) = evolution.step(1)
         assert [attempt.id for attempt in first] == [1, 2]
@@ -177,3 +178,29 @@ def test_a_used_up_budget_gives_up_what_is_not_decoded(tmp_path):
         assert evolution.ended
         assert engine.abandoned == 1
         assert 3 <= len(store.attempts_of(1)) < 200
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_what_goes_wrong_with_one_attempt_is_heard_of_by_who_waits_for_it(ahead):
+    """The second of three completions meets a full disk; the others come to nothing, which is no error."""
+    engine, handed = HeldEngine(), []
+    engine.release.set()
+
+    def hand_on(completion: Completion) -> Future[Attempt | None]:
+        attempt: Future[Attempt | None] = Future()
+        handed.append(completion.sample)
+        if completion.sample == 1:
+            attempt.set_exception(StoreError("the disk is full: free some space, then resume the run"))
+        else:
+            attempt.set_result(None)
+        return attempt
+
+    decoder = Decoder(engine, ahead=ahead, clock=time.monotonic)
+    request = Request(group=0, messages=(), samples=(0, 1, 2), first=0)
+    first, second, third = decoder.decode([request], hand_on=hand_on, is_enough=lambda: False).attempts
+
+    assert first.result(timeout=30) is third.result(timeout=30) is None
+    with pytest.raises(StoreError, match="full"):
+        second.result(timeout=30)
+    decoder.close(abandon=False)
+    assert handed == [0, 1, 2]
