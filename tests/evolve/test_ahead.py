@@ -17,6 +17,7 @@ from support import program, trivial
 from database.store import RunStore
 from evolve import compose
 from evolve.budget import Tally
+from evolve.config import GrpoConfig
 from evolve.decoding import Decoder
 from evolve.errors import AbandonedError, EngineError, StoreError
 from evolve.loop import Evolution
@@ -110,6 +111,20 @@ def test_a_step_begins_while_the_last_completions_are_decoded(tmp_path):
         assert reports[1].attempts == 2
         assert reports[1].attempts + reports[2].attempts + reports[2].stragglers == 8
         assert reports[1].tail_s == 0.0
+
+
+def test_a_learner_waits_for_the_completions_and_a_frozen_model_does_not(tmp_path):
+    """Between two steps the one changes the model that decodes, so that nothing may be on its way."""
+    replies = tmp_path / "replies.jsonl"
+    replies.write_text(json.dumps({"text": program(1)}), encoding="utf-8")
+    config = parse_options(trivial(replies, tmp_path / "run")[1:])
+    clocks = compose.Clocks(monotonic=time.monotonic, wall=time.time)
+    outside = Outside(clocks=clocks, console=Console(file=io.StringIO()))
+    with new_session(config, tmp_path / "run", outside) as (session, _):
+        learning = replace(session, config=replace(config, learner=GrpoConfig()))
+
+        assert session.settings().ahead
+        assert not learning.settings().ahead
 
 
 @pytest.mark.parametrize(("ahead", "late"), [(False, 0.5), (True, 0.0)])
