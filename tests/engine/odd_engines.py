@@ -32,10 +32,14 @@ def heard_late(message):
 
 
 class OddEngine:
-    """Says which process it is in; groups 1 to 3 fail, each in its own way, and later samples take their time."""
+    """Says which process it is in; groups 1 to 3 fail, each in its own way, and later samples take their time.
+
+    A completion has a token, and one more for each stream that was abandoned before.
+    """
 
     def __init__(self, seconds: float = 0.0) -> None:
         self._seconds = seconds
+        self._abandoned = 0
         self._lock = multiprocessing.RLock()  # as a progress bar has, a semaphore of the system's
 
     def stream(self, requests: Sequence[Request]) -> Generator[Completion, None, None]:
@@ -49,14 +53,19 @@ class OddEngine:
                 raise ZeroDivisionError
             for sample in request.samples:
                 time.sleep(self._seconds if sample else 0.0)
-                yield Completion(
+                completion = Completion(
                     group=request.group,
                     sample=sample,
                     text=f"{os.getpid()}",
-                    tokens=1,
+                    tokens=1 + self._abandoned,
                     prompt_tokens=1,
                     finish_reason=FinishReason.STOP,
                 )
+                try:
+                    yield completion
+                except GeneratorExit:
+                    self._abandoned += 1
+                    raise
 
     def close(self) -> None:
         """Nothing is held."""
