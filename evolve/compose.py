@@ -282,6 +282,7 @@ def build_prompter(config: Config, problem: Problem, model: Path | None) -> Prom
             ancestors=prompt.ancestors,
             failure=prompt.failure,
             moves=prompt.moves,
+            focus=prompt.focus,
             prompt_chars=prompt_chars,
         ),
     )

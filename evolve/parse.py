@@ -22,6 +22,23 @@ _THINKING_END = re.compile(r"</think(?:ing)?>")
 _THINKING_OPEN = re.compile(r"<think(?:ing)?>.*\Z", re.DOTALL)
 # Nothing of the opening line is given back: a reply that ends within it would be searched as often as it is long.
 _FENCE = re.compile(r"^[ \t]*+```[ \t]*+([\w+-]*+)[^\n]*+\n(.*?)(?:^[ \t]*```[ \t]*$|\Z)", re.DOTALL | re.MULTILINE)
+#: What names mean that a small model reads without having imported them, its commonest slip.
+_FORGOTTEN = {"np": "import numpy as np", "optimize": "from scipy import optimize"}
+_FORGOTTEN |= {name: f"import {name}" for name in ("itertools", "math", "numpy", "random", "scipy", "time")}
+_FORGOTTEN |= {
+    name: f"from {module} import {name}"
+    for module, names in {
+        "collections": ("Counter", "defaultdict", "deque"),
+        "itertools": ("combinations", "permutations", "product"),
+        "scipy.optimize": (
+            *("Bounds", "LinearConstraint", "NonlinearConstraint", "basinhopping", "differential_evolution"),
+            *("dual_annealing", "linprog", "minimize"),
+        ),
+        "scipy.spatial": ("ConvexHull", "Delaunay", "KDTree", "Voronoi", "cKDTree"),
+        "scipy.spatial.distance": ("cdist", "pdist", "squareform"),
+    }.items()
+    for name in names
+}
 #: Parents that are kept parsed: those of a step, and its stragglers'.
 _PARENTS = 128
 #: A child may be so many times longer than is allowed before its last edit makes it short enough.
@@ -181,10 +198,24 @@ def _parent(source: str) -> _Parent:
     return _Parent(lines=tuple(lines), statements=tuple(tree.body), binding=binding, around=around)
 
 
-def _left_out(block: str, source: str, entry_point: str) -> str:
-    """Return what a rewrite of some functions takes for granted: its parent's definitions that it needs and lacks.
+def functions_of(source: str) -> Mapping[str, str]:
+    """Return the text of each function at the top level of a program's evolve block, by name, in the block's order.
 
-    They are those that it reads, and the entry point with all that this reads, if that is something of the rewrite's.
+    There is none if the block does not stand for itself, as part of a class.
+    """
+    try:
+        parent = _parent(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return {}
+    functions = (node for node in parent.statements if isinstance(node, ast.FunctionDef))
+    return {node.name: "\n".join(parent.lines[_first(node) - 1 : node.end_lineno]) for node in functions}
+
+
+def _left_out(block: str, source: str, entry_point: str) -> str:
+    """Return what a rewrite takes for granted: its parent's definitions that it needs and lacks, and imports.
+
+    The definitions are those that it reads, and the entry point with all that this reads, if that is something of the
+    rewrite's. The imports are those of `_FORGOTTEN` that neither it nor its parent has.
     """
     try:
         new, parent = ast.parse(block), _parent(source)
@@ -195,10 +226,16 @@ def _left_out(block: str, source: str, entry_point: str) -> str:
             taken |= entry
     except (SyntaxError, ValueError, RecursionError, MemoryError):  # such a child is refused later, with the reason
         return ""
-    if not taken or any(isinstance(node, ast.ImportFrom) and node.module == "__future__" for node in new.body):
+    if any(isinstance(node, ast.ImportFrom) and node.module == "__future__" for node in new.body):
         return ""
+    named, bound = set(_named(new)), set(known)
+    for node in taken:
+        named |= set(_named(node))
+        bound |= set(_bound(node))
+    imports = [line for name, line in _FORGOTTEN.items() if name in named - bound]
     texts = ["\n".join(parent.lines[_first(node) - 1 : node.end_lineno]) for node in parent.statements if node in taken]
-    return "\n\n".join(texts) + "\n\n"
+    texts = ["\n".join(imports)] * bool(imports) + texts
+    return "".join(f"{text}\n\n" for text in texts)
 
 
 def _needed(names: Iterable[str], known: Set[str], binding: Mapping[str, Sequence[ast.stmt]]) -> set[ast.stmt]:

@@ -6,13 +6,14 @@ reads them once; what differs within a step comes last.
 
 import platform
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import resources
 from string import Template
 
-from evolve.parse import split_block
+from evolve.parse import functions_of, split_block
 from evolve.types import Direction, Failure, Message, Problem, Program
 
 
@@ -34,6 +35,10 @@ class PromptSettings:
             of 1,280 replies when it was asked for them, so that differences are no language for it. 0 shows none.
         failure: Whether the last failure of the parent's children is shown.
         moves: Whether one of the problem's ideas is drawn and shown.
+        focus: Whether a move that names a function of the parent is asked of that function alone: the prompt shows it
+            and its versions in the other programs, and a reply in full is that function. Shown the whole program, a
+            model of 1.5 billion parameters copies most of it, often the function that matters. FunSearch evolves one
+            function so (Romera-Paredes and others, Nature 625, 2024).
         prompt_chars: The longest prompt that the engine takes, in characters; None if it takes any. Inspirations and
             ancestors that do not fit are left out, the longest first.
     """
@@ -42,10 +47,13 @@ class PromptSettings:
     inspirations: int
     failure: bool
     moves: bool
+    focus: bool = False
     ancestors: int = 0
     prompt_chars: int | None = None
 
 
+#: As what a program is shown; there is a text for all of it and one for a function of it.
+_SHOWN = ("inspiration", "ancestor", "parent")
 #: A traceback longer than this says nothing more to the model, in characters.
 _FEEDBACK_CHARS = 2000
 
@@ -59,13 +67,13 @@ class Prompter:
         names = (
             "system",
             "problem",
-            "inspiration",
-            "ancestor",
-            "parent",
+            *_SHOWN,
+            *(f"{shown}_function" for shown in _SHOWN),
             "remark",
             "failure",
             "move",
             f"task_{settings.reply_format}",
+            "task_function",
         )
         texts = resources.files("evolve") / "prompts"
         self._templates = {name: Template((texts / f"{name}.md").read_text(encoding="utf-8")) for name in names}
@@ -103,12 +111,14 @@ class Prompter:
             ancestors: Of the parent, oldest first, as they are shown; an inspiration that is one of them is shown once.
             remark: What the task's own evaluator said of the parent, beside its score.
         """
-        closing = self._closing(parent, failure, remark, rng)
+        move = rng.choice(self._problem.moves) if self.settings.moves and self._problem.moves else None
+        function = self._function(move, parent)
+        closing = self._closing(parent, function, failure, remark, move)
         direction = self._problem.direction
         others = (program for program in inspirations if program not in ancestors)
         ordered = sorted(others, key=lambda program: direction.rank(_score(program)))
-        shown = [self._program("inspiration", program) for program in ordered]
-        shown += [self._program("ancestor", program) for program in ancestors]
+        programs = [("inspiration", program) for program in ordered] + [("ancestor", program) for program in ancestors]
+        shown = self._others(programs, function, parent)
         limit = self.settings.prompt_chars
         while shown and limit is not None and sum(map(len, [self._opening, *shown, *closing])) > limit:
             shown.remove(max(shown, key=len))
@@ -117,28 +127,50 @@ class Prompter:
             Message(role="user", content="\n\n".join([self._opening, *shown, *closing])),
         )
 
-    def _closing(self, parent: Program, failure: Failure | None, remark: str, rng: random.Random) -> list[str]:
+    def _function(self, move: str | None, parent: Program) -> str | None:
+        """Return the name of the parent's function that the move is about, if there is one to be asked for alone."""
+        if move is None or not self.settings.focus or self.settings.reply_format is not ReplyFormat.FULL:
+            return None
+        names = [name for name in functions_of(parent.source) if name != self._problem.entry_point]
+        return next((name for name in names if re.search(rf"\b{re.escape(name)}\b", move)), None)
+
+    def _others(self, programs: Sequence[tuple[str, Program]], function: str | None, parent: Program) -> list[str]:
+        """Return the programs beside the parent, or what they make of its function, each version once."""
+        if function is None:
+            return [self._program(shown, program) for shown, program in programs]
+        texts: list[str] = []
+        known = {functions_of(parent.source)[function]}
+        for shown, program in reversed(programs):  # the best one's, which stands nearest to the parent
+            source = functions_of(program.source).get(function)
+            if source is not None and source not in known:
+                known.add(source)
+                texts.append(self._fill(f"{shown}_function", score=_words(program), source=source))
+        return texts[::-1]
+
+    def _closing(
+        self, parent: Program, function: str | None, failure: Failure | None, remark: str, move: str | None
+    ) -> list[str]:
         """Return the parts that every prompt ends with: the parent, what was said of it, its failure, the task."""
-        parts = [self._program("parent", parent)]
+        if function is None:
+            parts = [self._program("parent", parent)]
+        else:
+            source = functions_of(parent.source)[function]
+            parts = [self._fill("parent_function", score=_words(parent), source=source)]
         if remark:
             parts.append(self._fill("remark", remark=_quoted(remark)))
         if failure is not None and self.settings.failure:
             outcome = failure.outcome.replace("_", " ")
             parts.append(self._fill("failure", outcome=outcome, feedback=_quoted(failure.feedback)))
-        move = rng.choice(self._problem.moves) if self.settings.moves and self._problem.moves else None
-        parts.append(
-            self._fill(
-                f"task_{self.settings.reply_format}",
-                defined=_defined(self._problem),
-                move="" if move is None else f"{self._fill('move', move=move)}\n\n",
-            )
-        )
+        idea = "" if move is None else f"{self._fill('move', move=move)}\n\n"
+        if function is None:
+            format_ = self.settings.reply_format
+            parts.append(self._fill(f"task_{format_}", defined=_defined(self._problem), move=idea))
+        else:
+            parts.append(self._fill("task_function", function=function, move=idea))
         return parts
 
     def _program(self, template: str, program: Program) -> str:
-        failed = program.outcome.replace("_", " ")
-        score = f"none: it failed ({failed})" if program.score is None else repr(program.score)
-        return self._fill(template, score=score, source=self._visible(program.source))
+        return self._fill(template, score=_words(program), source=self._visible(program.source))
 
     def _visible(self, source: str) -> str:
         """Return the source as the model needs to see it.
@@ -153,6 +185,13 @@ class Prompter:
 
     def _fill(self, template: str, **values: str) -> str:
         return self._templates[template].substitute(values).strip()
+
+
+def _words(program: Program) -> str:
+    """Return the score of a program that is shown."""
+    if program.score is not None:
+        return repr(program.score)
+    return f"none: it failed ({program.outcome.replace('_', ' ')})"
 
 
 def _quoted(text: str) -> str:

@@ -134,6 +134,7 @@ class PromptConfig:
         ancestors: How many of the parent's last ancestors.
         failure: Whether the last failure of the parent's children.
         moves: Whether an idea of the problem's.
+        focus: Whether a move that names a function of the parent is asked of that function alone.
     """
 
     format: str = "auto"
@@ -141,6 +142,7 @@ class PromptConfig:
     ancestors: int = 0
     failure: bool = False
     moves: bool = True
+    focus: bool = True
 
     def __post_init__(self) -> None:
         for name in ("inspirations", "ancestors"):

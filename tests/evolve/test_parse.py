@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evolve.identity import identity
-from evolve.parse import Child, ReplyFailure, parse_reply, split_block, strip_thinking
+from evolve.parse import Child, ReplyFailure, functions_of, parse_reply, split_block, strip_thinking
 from evolve.types import REPLY_FAILURES, Outcome
 
 PARENT = """import math
@@ -145,6 +145,59 @@ def test_what_stands_around_the_block_is_not_taken_again():
 
     assert isinstance(child, Child)
     assert child.source.count("import math") == child.source.count("LIMIT = 3") == 1
+
+
+def test_imports_that_a_rewrite_forgot_are_added():
+    """Those of the modules and functions that problems are solved with, each once and before all that reads them."""
+    child = parse("```python\ndef solve(n):\n    return np.sum(linprog(np.ones(n), bounds=(1, 2)).x) + math.pi\n```")
+
+    assert isinstance(child, Child)
+    assert child.source.startswith(
+        "import math\n\n# EVOLVE-BLOCK-START\nimport numpy as np\nfrom scipy.optimize import linprog\n\ndef solve(n):"
+    )
+    names = {}
+    exec(child.source, names)
+    assert names["solve"](2) == pytest.approx(2 + 3.14159265)
+
+
+def test_the_parents_import_goes_before_one_that_is_guessed():
+    """What `np` is, is the parent's to say, also where only a function taken from it needs it."""
+    parent = HELPERS.replace("import math\n", "import math as np\n").replace("SCALE * x", "SCALE * np.floor(x)")
+    child = parse("```python\ndef solve(n):\n    return helper(n) + random.random() * 0\n```", parent)
+
+    assert isinstance(child, Child)
+    assert "import math as np" in child.source
+    assert "numpy" not in child.source
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "def solve(n):\n    scipy = n\n    return scipy",
+        "def solve(n, time=1):\n    return n + time",
+        "import numpy as np\n\ndef solve(n):\n    return np.sum(n)",
+        "def solve(n):\n    return unknown(n)",
+    ],
+)
+def test_no_import_is_guessed_that_is_not_missing(body):
+    """A name that is bound is what the program says, and an unknown one stays unknown."""
+    child = parse(f"```python\n{body}\n```")
+
+    assert isinstance(child, Child)
+    assert split_block(child.source)[1] == f"{body}\n"
+
+
+def test_functions_of_a_block_are_found_by_name_and_whole():
+    """Decorators belong to them; what is no function at the top level is none."""
+    found = functions_of(HELPERS)
+
+    assert list(found) == ["helper", "spare", "solve"]
+    assert found["helper"] == '@cache\ndef helper(x):\n    """Twice."""\n    spare = SCALE * x\n    return spare'
+
+
+def test_a_block_that_does_not_stand_for_itself_has_no_functions():
+    """As the body of a class, whose methods no reply could give alone."""
+    assert functions_of("class A:\n# EVOLVE-BLOCK-START\n    def f(self):\n        pass\n# EVOLVE-BLOCK-END\n") == {}
 
 
 def test_edits_are_applied_in_order():

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from support import TRIVIAL
 
+from evolve.parse import Child, parse_reply
 from evolve.prompt import Prompter, PromptSettings, ReplyFormat
 from evolve.types import Failure, Outcome, Program
 from problems import load_problem, problem_names
@@ -100,6 +101,62 @@ def test_a_move_is_drawn_from_the_problems_own():
     assert {move for move in PROBLEM.moves if any(move in page for page in pages)} == set(PROBLEM.moves)
     assert text(program(1, 1.0), seed="a") == text(program(1, 1.0), seed="a")
     assert not any(move in text(program(1, 1.0), settings=replace(SETTINGS, moves=False)) for move in PROBLEM.moves)
+
+
+FOCUSED = replace(SETTINGS, focus=True)
+ABOUT_HELPER = replace(PROBLEM, moves=("In helper_2 count backwards.",))
+
+
+def in_two(number: int, score: float, helper: str, body: str = "    return helper_2()") -> Program:
+    source = f"# EVOLVE-BLOCK-START\ndef helper_2():\n    {helper}\n\n\ndef answer():\n{body}\n# EVOLVE-BLOCK-END\n"
+    return replace(program(number, score), source=source)
+
+
+def test_a_move_that_names_a_function_is_asked_of_it_alone():
+    """The prompt shows it without the rest, and an answer to what the prompt asks for is a child with the rest."""
+    parent = in_two(1, 1.5, "return 1", "    # the rest\n    return helper_2()")
+    page = text(parent, settings=FOCUSED, problem=ABOUT_HELPER)
+
+    assert "One function of the current program. The program's score is 1.5." in page
+    assert "```python\ndef helper_2():\n    return 1\n```" in page
+    assert "the rest\n" not in page
+    assert "In helper_2 count backwards.\n\nWrite a better helper_2, with the same arguments" in page
+    reply = "```python\ndef helper_2():\n    return 2\n```"
+    child = parse_reply(reply, parent=parent.source, entry_point="answer", source_chars=1000)
+    assert isinstance(child, Child)
+    assert "# the rest" in child.source
+    assert "return 2" in child.source
+    assert "return 1" not in child.source
+
+
+def test_versions_of_the_function_in_other_programs_are_shown_once_each():
+    """The worst program first; not the parent's own version again, and nothing of programs that lack it."""
+    others = [in_two(2, 9.0, "return 9"), in_two(3, 2.0, "return 2"), in_two(4, 3.0, "return 1"), program(5, 4.0)]
+    older = in_two(6, 0.5, "return 9")
+    page = text(in_two(1, 5.0, "return 1"), others, settings=FOCUSED, problem=ABOUT_HELPER, ancestors=[older])
+
+    assert page.index("return 2") < page.index("return 9") < page.index("return 1")
+    assert [page.count(f"return {n}\n") for n in (0, 1, 2, 9)] == [0, 1, 1, 1]
+    assert "That program's score is 2.0." in page
+    assert "The same function in an earlier version of the current program. That version's score is 0.5." in page
+
+
+@pytest.mark.parametrize(
+    ("settings", "moves"),
+    [
+        (SETTINGS, ABOUT_HELPER.moves),
+        (replace(FOCUSED, reply_format=ReplyFormat.EDITS), ABOUT_HELPER.moves),
+        (replace(FOCUSED, moves=False), ABOUT_HELPER.moves),
+        (FOCUSED, ("In helper_20 count backwards.",)),
+        (FOCUSED, ("In answer count backwards.",)),
+    ],
+)
+def test_else_the_whole_program_is_asked_for(settings, moves):
+    """If it is switched off, for edits, and for moves that name no function beside the entry point."""
+    page = text(in_two(1, 1.5, "return 1"), settings=settings, problem=replace(PROBLEM, moves=moves))
+
+    assert "One function of" not in page
+    assert "def answer()" in page
 
 
 def test_markers_are_shown_only_where_they_are_needed():

@@ -66,10 +66,10 @@ def test_records_come_best_first_and_only_exactly_valid_ones_count() -> None:
 
 
 def test_what_goes_into_every_prompt_is_short() -> None:
-    """Statement, signature and seed together stay below 2.5 kB, and a move below 300 characters."""
+    """Statement, signature and seed together stay below 2.5 kB, and a move below 400 characters."""
     for problem in map(load_problem, problem_names()):
         assert len(problem.statement) + len(problem.signature) + len(problem.seed_source) < 2500
-        assert max(map(len, problem.moves)) < 300
+        assert max(map(len, problem.moves)) < 400
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
