@@ -244,7 +244,8 @@ def build_selection(config: Config, problem: Problem) -> Selection:
         )
         return Puct(settings, problem.direction)
     if isinstance(selection, TopKConfig):
-        return TopK(selection.k, problem.direction)
+        scale = abs(problem.shape.best - problem.shape.worst)
+        return TopK(selection.k, problem.direction, selection.apart * scale)
     return BestOfN() if selection.kind == "best_of_n" else TopK(None, problem.direction)
 
 

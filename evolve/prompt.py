@@ -35,8 +35,9 @@ class PromptSettings:
             of 1,280 replies when it was asked for them, so that differences are no language for it. 0 shows none.
         failure: Whether the last failure of the parent's children is shown.
         moves: Whether one of the problem's ideas is drawn and shown.
-        focus: Whether a move that names a function of the parent is asked of that function alone: the prompt shows it
-            and its versions in the other programs, and a reply in full is that function. Shown the whole program, a
+        focus: Whether a move that begins with `In NAME:`, NAME being a function of the parent, is asked of that
+            function alone: the prompt shows it and its versions in the other programs, and a reply in full is that
+            function. Shown the whole program, a
             model of 1.5 billion parameters copies most of it, often the function that matters. FunSearch evolves one
             function so (Romera-Paredes and others, Nature 625, 2024).
         prompt_chars: The longest prompt that the engine takes, in characters; None if it takes any. Inspirations and
@@ -52,6 +53,8 @@ class PromptSettings:
     prompt_chars: int | None = None
 
 
+#: How a move says that it is about one function.
+_ABOUT = re.compile(r"In (\w+):")
 #: As what a program is shown; there is a text for all of it and one for a function of it.
 _SHOWN = ("inspiration", "ancestor", "parent")
 #: A traceback longer than this says nothing more to the model, in characters.
@@ -128,11 +131,12 @@ class Prompter:
         )
 
     def _function(self, move: str | None, parent: Program) -> str | None:
-        """Return the name of the parent's function that the move is about, if there is one to be asked for alone."""
-        if move is None or not self.settings.focus or self.settings.reply_format is not ReplyFormat.FULL:
+        """Return the function that is asked for alone: the one of a move `In NAME: ...`, where there are others."""
+        match = None if move is None else _ABOUT.match(move)
+        if match is None or not self.settings.focus or self.settings.reply_format is not ReplyFormat.FULL:
             return None
-        names = [name for name in functions_of(parent.source) if name != self._problem.entry_point]
-        return next((name for name in names if re.search(rf"\b{re.escape(name)}\b", move)), None)
+        functions = functions_of(parent.source)
+        return match[1] if len(functions) > 1 and match[1] in functions else None
 
     def _others(self, programs: Sequence[tuple[str, Program]], function: str | None, parent: Program) -> list[str]:
         """Return the programs beside the parent, or what they make of its function, each version once."""

@@ -37,6 +37,7 @@ RULES: dict[str, Callable[[Direction], Selection]] = {
     "failures": islands(islands=2, failures=0.3, migration_share=1.0),
     "puct": lambda direction: Puct(PuctSettings(groups=GROUPS, children=2, buffer=6), direction),
     "top_k": lambda direction: TopK(3, direction),
+    "top_k_apart": lambda direction: TopK(3, direction, 0.5),
     "random": lambda direction: TopK(None, direction),
     "best_of_n": lambda _: BestOfN(),
 }

@@ -76,13 +76,18 @@ class TopKConfig(SelectionConfig):
 
     Attributes:
         k: How many; parents and inspirations are uniform over them.
+        apart: Of programs whose scores are closer than this the best alone is among them, so that the queue does not
+            fill with copies of one find; in units of the problem's `|best - worst|`. 0 for all.
     """
 
     kind: str = "top_k"
     k: int = 32
+    apart: float = 0.0
 
     def __post_init__(self) -> None:
         at_least("selection.k", self.k, 1)
+        if not 0 <= self.apart <= 1:
+            raise ConfigError(f"selection.apart={self.apart} is no share: it must be from 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -134,7 +139,7 @@ class PromptConfig:
         ancestors: How many of the parent's last ancestors.
         failure: Whether the last failure of the parent's children.
         moves: Whether an idea of the problem's.
-        focus: Whether a move that names a function of the parent is asked of that function alone.
+        focus: Whether a move `In NAME: ...` is asked of the parent's function NAME alone.
     """
 
     format: str = "auto"

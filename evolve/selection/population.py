@@ -73,22 +73,40 @@ class Distinct:
 class Pool:
     """The best members of those that were added, all of them where there is no limit; drawing costs the same for any.
 
+    Args:
+        limit: How many; None for all.
+        apart: Of members whose ranks are closer than this the best alone has a place, so that copies of one find which
+            differ by nothing do not fill the pool (clearing: Petrowski, IEEE ICEC 1996). 0 for all.
+
     Attributes:
         members: In no order of use; the same additions in the same order give the same list.
     """
 
-    def __init__(self, limit: int | None = None) -> None:
+    def __init__(self, limit: int | None = None, apart: float = 0.0) -> None:
         self.members: list[Standing] = []
         self._limit = limit
+        self._apart = apart
 
     def add(self, member: Standing) -> None:
         """Take in a member; the worst falls out of view where there are too many."""
+        if self._apart and not self._clear(member):
+            return
         if self._limit is None:
             self.members.append(member)
         elif len(self.members) < self._limit:
             heapq.heappush(self.members, member)
         elif member > self.members[0]:
             heapq.heapreplace(self.members, member)
+
+    def _clear(self, member: Standing) -> bool:
+        """Make room for a member among those that are close to it; return whether it is the best of them."""
+        far = [other for other in self.members if abs(other.rank - member.rank) >= self._apart]
+        if len(far) < len(self.members):
+            if any(other > member for other in self.members if abs(other.rank - member.rank) < self._apart):
+                return False
+            self.members = far
+            heapq.heapify(self.members)
+        return True
 
     @property
     def worst(self) -> Standing | None:

@@ -14,11 +14,12 @@ class TopK:
     Args:
         k: How many; None for all, which is random search among the valid programs.
         direction: Of the score.
+        apart: Of programs whose scores are closer than this the best alone is among them; 0 for all.
     """
 
-    def __init__(self, k: int | None, direction: Direction) -> None:
+    def __init__(self, k: int | None, direction: Direction, apart: float = 0.0) -> None:
         self._programs = Distinct()
-        self._pool = Pool(k)
+        self._pool = Pool(k, apart)
         self._ranking = Ranking(direction)
 
     def draw(self, group: int, *, inspirations: int, seed: str) -> Draw:

@@ -104,7 +104,7 @@ def test_a_move_is_drawn_from_the_problems_own():
 
 
 FOCUSED = replace(SETTINGS, focus=True)
-ABOUT_HELPER = replace(PROBLEM, moves=("In helper_2 count backwards.",))
+ABOUT_HELPER = replace(PROBLEM, moves=("In helper_2: count backwards.",))
 
 
 def in_two(number: int, score: float, helper: str, body: str = "    return helper_2()") -> Program:
@@ -112,7 +112,7 @@ def in_two(number: int, score: float, helper: str, body: str = "    return helpe
     return replace(program(number, score), source=source)
 
 
-def test_a_move_that_names_a_function_is_asked_of_it_alone():
+def test_a_move_about_a_function_is_asked_of_it_alone():
     """The prompt shows it without the rest, and an answer to what the prompt asks for is a child with the rest."""
     parent = in_two(1, 1.5, "return 1", "    # the rest\n    return helper_2()")
     page = text(parent, settings=FOCUSED, problem=ABOUT_HELPER)
@@ -120,13 +120,23 @@ def test_a_move_that_names_a_function_is_asked_of_it_alone():
     assert "One function of the current program. The program's score is 1.5." in page
     assert "```python\ndef helper_2():\n    return 1\n```" in page
     assert "the rest\n" not in page
-    assert "In helper_2 count backwards.\n\nWrite a better helper_2, with the same arguments" in page
+    assert "In helper_2: count backwards.\n\nWrite a better helper_2, with the same arguments" in page
     reply = "```python\ndef helper_2():\n    return 2\n```"
     child = parse_reply(reply, parent=parent.source, entry_point="answer", source_chars=1000)
     assert isinstance(child, Child)
     assert "# the rest" in child.source
     assert "return 2" in child.source
     assert "return 1" not in child.source
+
+
+def test_the_entry_point_may_be_asked_for_alone_where_there_is_more():
+    """Its helpers stay; a program of one function is shown whole, with what stands around it."""
+    problem = replace(PROBLEM, moves=("In answer: call helper_2 twice.",))
+    page = text(in_two(1, 1.5, "return 1"), settings=FOCUSED, problem=problem)
+
+    assert "Write a better answer, with the same arguments" in page
+    assert "def helper_2" not in page
+    assert "One function of" not in text(program(1, 1.5), settings=FOCUSED, problem=problem)
 
 
 def test_versions_of_the_function_in_other_programs_are_shown_once_each():
@@ -147,12 +157,12 @@ def test_versions_of_the_function_in_other_programs_are_shown_once_each():
         (SETTINGS, ABOUT_HELPER.moves),
         (replace(FOCUSED, reply_format=ReplyFormat.EDITS), ABOUT_HELPER.moves),
         (replace(FOCUSED, moves=False), ABOUT_HELPER.moves),
-        (FOCUSED, ("In helper_20 count backwards.",)),
-        (FOCUSED, ("In answer count backwards.",)),
+        (FOCUSED, ("In helper_20: count backwards.",)),
+        (FOCUSED, ("Let helper_2 count backwards.",)),
     ],
 )
 def test_else_the_whole_program_is_asked_for(settings, moves):
-    """If it is switched off, for edits, and for moves that name no function beside the entry point."""
+    """If it is switched off, for edits, and for moves that do not begin with the name of a function of the parent."""
     page = text(in_two(1, 1.5, "return 1"), settings=settings, problem=replace(PROBLEM, moves=moves))
 
     assert "One function of" not in page

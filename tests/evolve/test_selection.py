@@ -1,5 +1,6 @@
 """What all rules of the population promise, and what each draws."""
 
+import itertools
 from collections import Counter, defaultdict
 
 import pytest
@@ -294,3 +295,26 @@ def test_top_k_takes_the_best_alike():
 
     assert set(draws) == {1, 4}
     assert draws[1] / 1000 == pytest.approx(0.5, abs=0.06)
+
+
+@pytest.mark.parametrize("direction", Direction)
+def test_top_k_apart_gives_one_place_to_programs_of_about_the_same_score(direction):
+    """That of the best; a better one takes the places of all that are close to it; of equal ones the older stays."""
+    sign = 1.0 if direction is Direction.MAX else -1.0
+    life = Life(TopK(3, direction, 0.5)).begin(seed_program(sign * 1.0))
+    given = [(1, 3.0), (2, 3.4), (3, 3.3), (4, 3.4), (5, 2.0), (6, 1.7), (7, 5.0), (8, 4.75), (9, 4.9)]
+    life.finish([(child(number, sign * score), 0) for number, score in given])
+
+    assert {life.drawn(0, seed=str(seed)).parent_id for seed in range(200)} == {2, 5, 7}
+
+
+@given(directions, st.lists(st.floats(-5, 5), max_size=30))
+def test_programs_of_top_k_apart_are_apart(direction, given_scores):
+    """Whatever comes in whatever order, no two are closer than asked for, and the best of all is there."""
+    life = Life(TopK(4, direction, 0.5)).begin(seed_program(0.0))
+    life.finish([(child(number, score), 0) for number, score in enumerate(given_scores, start=1)])
+    drawn = {life.drawn(0, seed=str(seed)).parent_id for seed in range(200)}
+    scores = sorted(life.members[number].score for number in drawn)
+
+    assert all(b - a >= 0.5 for a, b in itertools.pairwise(scores))
+    assert best(life, direction, 0)[0].id in drawn
