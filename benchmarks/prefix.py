@@ -17,7 +17,10 @@ from pathlib import Path
 from evolve.compose import open_run
 
 #: A prompt's parts begin with these headings, in the order in which they are sent.
-HEADINGS = ("## Another program.", "## An earlier version", "## The current program.", "## The last change", "## Task")
+HEADINGS = (
+    *("## Another program.", "## An earlier version", "## The same function", "## The current program."),
+    *("## One function of", "## The last change", "## Task"),
+)
 Order = Callable[[list[str]], list[str]]
 
 
