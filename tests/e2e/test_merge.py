@@ -127,7 +127,7 @@ def test_merges_that_make_no_sense_are_refused(runs, tmp_path, capsys):
     assert "holds no run" in refusal(f"from={tmp_path}", f"to={poor}")
     with existing_run_folder(poor):
         assert "another process works on" in refusal(f"from={rich}", f"to={poor}")
-    change("  kind: top_k\n  k: 1\n", "  kind: best_of_n\n")
+    change("  kind: top_k\n  k: 1\n  apart: 0.0\n", "  kind: best_of_n\n")
     assert "best_of_n" in refusal(f"from={rich}", f"to={poor}")
     with sqlite3.connect(poor / "evolve.db") as connection:
         connection.execute("update runs set fingerprint = 'of other files'")

@@ -121,11 +121,14 @@ def test_the_divergence_is_from_the_model_that_training_began_with(method, learn
 
 
 def test_a_pull_to_the_start_keeps_the_policy_near_it(learn):
-    """Four updates at the same rate: with a weight of 30 the divergence of the last is less than half."""
-    free, _, _ = learn(steps_until(4), kl=1e-12, learning_rate=1e-3)
-    held, _, _ = learn(steps_until(4), kl=30.0, learning_rate=1e-3, folder="held")
+    """Eight updates at the same rate: with a weight of 30 the divergence over the last four is less than half.
 
-    assert held[-1]["kl"] < free[-1]["kl"] / 2
+    That of one update says little, for it hangs on its prompts.
+    """
+    free, _, _ = learn(steps_until(8), kl=1e-12, learning_rate=1e-3)
+    held, _, _ = learn(steps_until(8), kl=30.0, learning_rate=1e-3, folder="held")
+
+    assert sum(update["kl"] for update in held[4:]) < sum(update["kl"] for update in free[4:]) / 2
 
 
 def test_the_pull_to_the_start_goes_on_after_a_resume(learn, tiny_model):
