@@ -228,11 +228,8 @@ def _left_out(block: str, source: str, entry_point: str) -> str:
         return ""
     if any(isinstance(node, ast.ImportFrom) and node.module == "__future__" for node in new.body):
         return ""
-    named, bound = set(_named(new)), set(known)
-    for node in taken:
-        named |= set(_named(node))
-        bound |= set(_bound(node))
-    imports = [line for name, line in _FORGOTTEN.items() if name in named - bound]
+    missing = set(_named(new)) - known - {name for node in taken for name in _bound(node)}
+    imports = [line for name, line in _FORGOTTEN.items() if name in missing]
     texts = ["\n".join(parent.lines[_first(node) - 1 : node.end_lineno]) for node in parent.statements if node in taken]
     texts = ["\n".join(imports)] * bool(imports) + texts
     return "".join(f"{text}\n\n" for text in texts)

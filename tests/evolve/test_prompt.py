@@ -6,6 +6,8 @@ from dataclasses import replace
 import pytest
 from support import TRIVIAL
 
+from evolve.compose import build_prompter, problem_of
+from evolve.options import parse_options
 from evolve.parse import Child, parse_reply
 from evolve.prompt import Prompter, PromptSettings, ReplyFormat
 from evolve.types import Failure, Outcome, Program
@@ -137,6 +139,21 @@ def test_the_entry_point_may_be_asked_for_alone_where_there_is_more():
     assert "Write a better answer, with the same arguments" in page
     assert "def helper_2" not in page
     assert "One function of" not in text(program(1, 1.5), settings=FOCUSED, problem=problem)
+
+
+def test_a_run_asks_for_functions_alone_unless_it_is_told_not_to():
+    """The default, and `prompt.focus=false`, for the moves of circle packing."""
+    found = []
+    for words in ([], ["prompt.focus=false"]):
+        config = parse_options(["problem=circle_packing", *words])
+        problem = problem_of(config)
+        parent = replace(program(1, 1.0), source=problem.seed_source)
+        prompter = build_prompter(config, problem, None)
+        pages = [prompter.messages(parent, [], None, random.Random(seed))[1].content for seed in range(60)]
+        found.append(sum("Write a better compute_radii" in page for page in pages))
+
+    assert found[0] > 0
+    assert found[1] == 0
 
 
 def test_versions_of_the_function_in_other_programs_are_shown_once_each():

@@ -8,7 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lives import GROUPS, RULES, Life, histories, islands, seed_program
 
+from evolve.archive import Standing
+from evolve.compose import build_selection, problem_of
+from evolve.options import parse_options
 from evolve.selection import BestOfN, Inspiration, TopK, Weighting
+from evolve.selection.population import Pool
 from evolve.types import Direction, Member
 
 every_rule = pytest.mark.parametrize("rule", RULES)
@@ -318,3 +322,26 @@ def test_programs_of_top_k_apart_are_apart(direction, given_scores):
 
     assert all(b - a >= 0.5 for a, b in itertools.pairwise(scores))
     assert best(life, direction, 0)[0].id in drawn
+
+
+@given(st.lists(st.integers(0, 90), min_size=60, max_size=90))
+def test_a_pool_of_members_apart_is_that_of_a_plain_computation(ranks):
+    """Whoever is close to a better one stays out, whoever is better than all close ones ends them, the worst goes."""
+    pool, plain = Pool(6, 4.0), []
+    for number, rank in enumerate(ranks):
+        member = Standing(float(rank), -number)
+        pool.add(member)
+        close = [other for other in plain if abs(other.rank - rank) < 4.0]
+        if not any(other > member for other in close):
+            plain = sorted([other for other in plain if other not in close] + [member], reverse=True)[:6]
+
+        assert sorted(pool.members, reverse=True) == plain
+
+
+def test_apart_is_in_units_of_the_problems_scale():
+    """A tenth of what lies between the worst and the best score of circle packing is 0.26."""
+    config = parse_options(["problem=circle_packing", "selection=top_k", "selection.k=2", "selection.apart=0.1"])
+    life = Life(build_selection(config, problem_of(config))).begin(seed_program(0.5))
+    life.finish([(child(number, score), 0) for number, score in ((1, 2.0), (2, 1.8), (3, 1.7))])
+
+    assert {life.drawn(0, seed=str(seed)).parent_id for seed in range(100)} == {1, 3}
