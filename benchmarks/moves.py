@@ -55,10 +55,12 @@ def parent_of(name: str, number: int, problem: Problem, workshop: compose.Worksh
     )
 
 
-def messages_of(config: Config, problem: Problem, parent: Program, move: str | None) -> tuple[Message, ...]:
+def messages_of(
+    config: Config, problem: Problem, model: Path | None, parent: Program, move: str | None
+) -> tuple[Message, ...]:
     """Return the prompt that asks a move of a parent, or none."""
     asked = replace(problem, moves=() if move is None else (move,))
-    return compose.build_prompter(config, asked, None).messages(parent, [], None, random.Random(0))
+    return compose.build_prompter(config, asked, model).messages(parent, [], None, random.Random(0))
 
 
 def judged(completion: Completion, parent: Program, workshop: compose.Workshop) -> dict[str, Any]:
@@ -116,18 +118,19 @@ def main() -> None:
     moves = problem.moves if file is None else tuple(yaml.safe_load(Path(file).read_text(encoding="utf-8")))
     out.mkdir(parents=True, exist_ok=True)
     with compose.workshop_of(config, problem) as workshop:
+        model = compose.resolve_policy(config, print)
         parents = [parent_of(name, number, problem, workshop) for number, name in enumerate(names)]
         asked = [(name, parent, move) for name, parent in zip(names, parents, strict=True) for move in (None, *moves)]
         requests = [
             Request(
                 group=group,
-                messages=messages_of(config, problem, parent, move),
+                messages=messages_of(config, problem, model, parent, move),
                 samples=tuple(range(samples)),
                 first=group * samples,
             )
             for group, (_, parent, move) in enumerate(asked)
         ]
-        engine = build_engine(config, compose.resolve_policy(config, print))
+        engine = build_engine(config, model)
         completions = list(engine.stream(requests))
         engine.close()
         with ThreadPoolExecutor(workshop.workers) as pool:

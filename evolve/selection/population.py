@@ -100,11 +100,11 @@ class Pool:
 
     def _clear(self, member: Standing) -> bool:
         """Make room for a member among those that are close to it; return whether it is the best of them."""
-        far = [other for other in self.members if abs(other.rank - member.rank) >= self._apart]
-        if len(far) < len(self.members):
-            if any(other > member for other in self.members if abs(other.rank - member.rank) < self._apart):
-                return False
-            self.members = far
+        close = [other for other in self.members if abs(other.rank - member.rank) < self._apart]
+        if any(other > member for other in close):
+            return False
+        if close:
+            self.members = [other for other in self.members if other not in close]
             heapq.heapify(self.members)
         return True
 
