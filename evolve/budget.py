@@ -13,7 +13,7 @@ class Budget:
 
     Attributes:
         steps: Finished steps.
-        minutes: Active time.
+        minutes: Active time. What is still being decoded or evaluated when it is used up is given up.
         completions: Completions of the model.
         tokens: Generated tokens.
         score: A score to reach, in the problem's unit.
@@ -27,6 +27,10 @@ class Budget:
     tokens: int | None
     score: float | None
     booked_s: float | None = None
+
+    def left_s(self, active_s: float) -> float | None:
+        """Return the seconds that are left of the run's time, at least 0; None where it has no limit."""
+        return None if self.minutes is None else max(0.0, 60.0 * self.minutes - active_s)
 
 
 class Tally:
@@ -66,7 +70,7 @@ def spent(budget: Budget, tally: Tally, *, steps: int, active_s: float) -> str |
         return f"the target score {budget.score!r} is reached"
     if budget.steps is not None and steps >= budget.steps:
         return f"all {budget.steps} steps are done"
-    if budget.minutes is not None and active_s >= 60.0 * budget.minutes:
+    if budget.left_s(active_s) == 0.0:
         return f"the time of {budget.minutes:g} minutes is used up"
     if budget.completions is not None and tally.completions >= budget.completions:
         return f"{budget.completions} completions are made"

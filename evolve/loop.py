@@ -9,6 +9,7 @@ is durable as soon as it is evaluated. A step ends when few enough of its attemp
 beside them: neither the engine nor the sandbox waits for the last one.
 """
 
+import contextlib
 import functools
 import random
 import threading
@@ -308,8 +309,10 @@ class Evolution:
         """
         everything = [*self._late, *futures]
         excess = len(everything) - int(self._settings.late * self._settings.parents * self._settings.samples)
-        for _, _ in zip(range(excess), as_completed(everything), strict=False):
-            pass
+        ending = as_completed(everything, timeout=self._budget.left_s(self._clock()))
+        with contextlib.suppress(TimeoutError):  # the run's time is used up
+            for _, _ in zip(range(excess), ending, strict=False):
+                pass
         done: list[Future[Attempt | None]] = []
         self._late = []
         for future in everything:  # each is asked once, for it may end between two questions
@@ -370,12 +373,10 @@ class Evolution:
         return "the booked time is used up" if over else None
 
     def _id(self, step: int, group: int, sample: int) -> int:
-        size = self._settings.parents * self._settings.samples
-        return 1 + (step - 1) * size + group * self._settings.samples + sample
+        return 1 + ((step - 1) * self._settings.parents + group) * self._settings.samples + sample
 
     def _group(self, attempt: Attempt) -> int:
-        size = self._settings.parents * self._settings.samples
-        return (attempt.id - 1) % size // self._settings.samples
+        return (attempt.id - 1) // self._settings.samples % self._settings.parents
 
     def close(self, *, abandon: bool) -> None:
         """End the worker threads.

@@ -169,7 +169,8 @@ class Session:
             try:
                 learner = build_learner(self.config, model, engine, self.store, progress.say)
                 learner.run(evolution.step, evolution.steps())
-                reason, abandon = evolution.ended, False
+                # A run of so many minutes ends then, not when its slowest programs do.
+                reason, abandon = evolution.ended, budget.left_s(clock()) == 0.0
             finally:
                 evolution.close(abandon=abandon)
                 self._report(reason)

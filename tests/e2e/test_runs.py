@@ -243,6 +243,26 @@ def test_a_budget_stops_the_run(budget, completions, evolve, replies, tmp_path):
     assert completions <= made <= completions + 4
 
 
+def test_a_run_ends_with_its_time_and_not_with_its_slowest_program(evolve, replies, tmp_path):
+    """What still runs then is given up, and a resume with more time does without it."""
+    run = tmp_path / "run"
+    slow = [program(number, sleep_s=50) for number in range(10, 13)]
+    file = replies([program(7), *slow, *(program(number) for number in range(20, 24))])
+    words = ("rollout.parents=1", "rollout.samples=4", "sandbox.workers=4", "problem.wall_s=60")
+    started = time.monotonic()
+    done = evolve(*trivial(file, run, "budget.minutes=0.05", *words))
+    seconds = time.monotonic() - started
+
+    assert done.returncode == 0, done.stderr
+    assert "the time of 0.05 minutes is used up; best 7.0" in done.stdout
+    assert seconds < 40
+    assert list(attempts(run / "evolve.db")) == [0, 1]
+
+    again = evolve("resume", f"run={run}", "budget.minutes=null", "budget.completions=5")
+    assert again.returncode == 0, again.stderr
+    assert "best 23.0" in again.stdout
+
+
 def test_show_prints_runs_and_programs(evolve, replies, tmp_path):
     """The list of runs, a run, and a program with its lineage, diff, prompt and reply."""
     run = tmp_path / "runs" / "first"
