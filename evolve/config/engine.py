@@ -24,9 +24,6 @@ class VllmConfig(EngineConfig):
         kv_cache_gib: Memory of the key-value cache on a CPU.
         compile: Whether vLLM compiles the model first: minutes of start-up for a little speed.
         logprobs: Whether completions carry the log-probabilities of their tokens; a learner has them anyway.
-        speculate: Tokens that are guessed at once, from what followed the last few tokens before, and kept as far as
-            the model draws the same; a rewritten program repeats much of its parent. 0 for none. On a GPU alone, and
-            with `compile`, for vLLM compiles the guessing.
         dtype: Of the weights and the computation: bfloat16, or float32 for exactness and twice the memory. auto is
             bfloat16, or float32 on a processor that has no instructions for bfloat16 and is slow in it.
     """
@@ -38,19 +35,12 @@ class VllmConfig(EngineConfig):
     kv_cache_gib: int = 2
     compile: bool = False
     logprobs: bool = False
-    speculate: int = 0
     dtype: str = "auto"
 
     def __post_init__(self) -> None:
         one_of("engine.dtype", self.dtype, ("auto", "bfloat16", "float32"))
         for name in ("max_model_len", "max_num_seqs", "kv_cache_gib"):
             at_least(f"engine.{name}", getattr(self, name), 1)
-        at_least("engine.speculate", self.speculate, 0)
-        if self.speculate and not self.compile:
-            raise ConfigError(
-                f"engine.speculate={self.speculate} needs engine.compile=true, for vLLM compiles the "
-                "guessing; add it, or leave engine.speculate out"
-            )
         share = self.gpu_memory_utilization
         if not 0 < share <= 1:
             raise ConfigError(f"engine.gpu_memory_utilization={share} is no share: it must be above 0 and at most 1")

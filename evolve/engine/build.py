@@ -74,7 +74,6 @@ def vllm_start(
         kv_cache_gib=engine.kv_cache_gib,
         compile=engine.compile,
         logprobs=engine.logprobs or learner is not None,
-        speculate=engine.speculate,
         seed=config.run.seed + place.rank,
         lora_rank=learner.lora_rank if learner is not None and learner.method == "lora" else 0,
         sleep=learner is not None and learner.sleep,

