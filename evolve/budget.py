@@ -77,3 +77,9 @@ def spent(budget: Budget, tally: Tally, *, steps: int, active_s: float) -> str |
     if budget.tokens is not None and tally.tokens >= budget.tokens:
         return f"{budget.tokens} tokens are generated"
     return None
+
+
+def booked(budget: Budget, active_s: float) -> str | None:
+    """Return in words that this session's time is used up, or None while it may begin another step."""
+    over = budget.booked_s is not None and active_s >= budget.booked_s
+    return "the booked time is used up" if over else None

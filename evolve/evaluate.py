@@ -36,12 +36,13 @@ class Evaluator:
         self._problem = problem
         self._sandbox = sandbox
         self._limits = Limits(wall_s=problem.limits.wall_s, memory_mib=problem.limits.memory_mib)
-        # Verifiers start before any GPU library does, and none is shared by two evaluations at once.
+        # These start before any GPU library does, and none is shared by two evaluations at once.
         # None in the end, for whoever still wants one then.
         self._verifiers: queue.LifoQueue[VerifierProcess | None] = queue.LifoQueue()
         for _ in range(workers):
             self._verifiers.put(VerifierProcess(problem))
         self._workers = workers
+        self._closed = False
 
     def evaluate(self, source: str, *, seed: int, afresh: bool = False) -> Evaluation:
         """Run `source` once and return what came of it; a failure of our own is `Outcome.LOST`.
@@ -49,7 +50,8 @@ class Evaluator:
         Args:
             source: The program.
             seed: Seeds every random generator that the candidate can reach.
-            afresh: Whether the verifier must be a process that has judged nothing before.
+            afresh: Whether the verifier must be a process that has judged nothing before; one is started, and need not
+                wait until others are free.
         """
         try:
             with self._verifier(afresh=afresh) as verifier:
@@ -72,23 +74,27 @@ class Evaluator:
 
     @contextlib.contextmanager
     def _verifier(self, *, afresh: bool) -> Iterator[VerifierProcess]:
-        """Lend a verifier to one evaluation; one that failed, or must be fresh, is replaced by a new process."""
-        verifier = self._verifiers.get()
-        if verifier is None:
+        """Lend a verifier to one evaluation: a new process, or one of those there are, replaced if it failed."""
+        if self._closed:
+            raise VerifierError("the evaluator is closed")
+        if afresh:
+            with self._started() as verifier:
+                yield verifier
+            return
+        lent = self._verifiers.get()
+        if lent is None:
             self._verifiers.put(None)
             raise VerifierError("the evaluator is closed")
         try:
-            if afresh:
-                verifier = self._replaced(verifier)
-            yield verifier
+            yield lent
         except (VerifierError, SandboxError):
-            verifier = self._replaced(verifier)
+            lent.close()
+            lent = self._started()
             raise
         finally:
-            self._verifiers.put(verifier)
+            self._verifiers.put(lent)
 
-    def _replaced(self, verifier: VerifierProcess) -> VerifierProcess:
-        verifier.close()
+    def _started(self) -> VerifierProcess:
         try:
             return VerifierProcess(self._problem)
         except OSError as error:
@@ -130,6 +136,7 @@ class Evaluator:
 
     def close(self) -> None:
         """End the verifiers; the sandbox belongs to the caller. Whoever evaluates later finds that it is lost."""
+        self._closed = True
         for _ in range(self._workers):
             if (verifier := self._verifiers.get()) is not None:
                 verifier.close()

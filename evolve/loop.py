@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
-from evolve.budget import Budget, Tally, spent
+from evolve.budget import Budget, Tally, booked, spent
 from evolve.confirm import Check, Confirmer
 from evolve.decoding import Decoder, Decoding
 from evolve.errors import AbandonedError
@@ -143,7 +143,7 @@ class Evolution:
         number = len(self._parts.store.reports())
         if self._unchecked is not None:
             self._confirm([self._unchecked])
-        while not (reason := self._spent(number - 1) or self._booked()):
+        while not (reason := self._spent(number - 1) or booked(self._budget, self._clock())):
             yield number
             number += 1
         self.ended = reason
@@ -210,8 +210,8 @@ class Evolution:
         return requests
 
     def _mutate(self, prompt: GroupPrompt, completion: Completion) -> Attempt | None:
-        """Take one completion from its text to its row in the database; None when the run was abandoned meanwhile."""
-        if self._abandoned.is_set():
+        """Take one completion from its text to its row in the database; None when nobody waits for it any more."""
+        if self._is_over():
             return None
         parts = self._parts
         parent = prompt.parent
@@ -232,7 +232,7 @@ class Evolution:
             evaluations = self._evaluate(reply)  # 5 run, 6 verify
             outcome, score, feedback = _summary(evaluations, parts.problem.direction)
         if outcome is Outcome.LOST:
-            if self._abandoned.is_set():
+            if self._is_over():
                 return None
             # Nobody knows what the program is worth: it is not stored, so that its like is run when it comes again.
             evaluations = ()
@@ -255,7 +255,7 @@ class Evolution:
             finished_s=self._clock(),
         )
         parts.store.insert_attempt(attempt)  # 8 insert
-        if self._abandoned.is_set():  # nothing is confirmed any more
+        if self._is_over():  # nothing is confirmed any more
             return None
         if self._tally.add(attempt):
             self._confirmer.begin(attempt)
@@ -368,9 +368,8 @@ class Evolution:
     def _spent(self, steps: int) -> str | None:
         return spent(self._budget, self._tally, steps=steps, active_s=self._clock())
 
-    def _booked(self) -> str | None:
-        over = self._budget.booked_s is not None and self._clock() >= self._budget.booked_s
-        return "the booked time is used up" if over else None
+    def _is_over(self) -> bool:
+        return self._abandoned.is_set() or self._budget.left_s(self._clock()) == 0.0
 
     def _id(self, step: int, group: int, sample: int) -> int:
         return 1 + ((step - 1) * self._settings.parents + group) * self._settings.samples + sample

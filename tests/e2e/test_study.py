@@ -29,8 +29,8 @@ ARMS = {
 ANSWERS = (5, 6, 7, 8, 1, 2, 3, 4)
 
 
-def make(folder: Path, replies: Path, *words: str, seeds=(1,), arms=ARMS, completions=8) -> Path:
-    """Write a study of the trivial problem with one database."""
+def make(folder: Path, replies: Path, *words: str, seeds=(1,), arms=ARMS, completions=8, minutes=None) -> Path:
+    """Write a study of the trivial problem with one database; its runs end after the minutes, if there are any."""
     common = [
         "engine=scripted",
         f"engine.file={replies}",
@@ -45,7 +45,7 @@ def make(folder: Path, replies: Path, *words: str, seeds=(1,), arms=ARMS, comple
     problems = {"trivial": {"options": [f"problem.path={TRIVIAL}"], "target": 17}}
     file = folder / "small.yaml"
     tree = {
-        "budget": {"completions": completions},
+        "budget": {"completions": completions} if minutes is None else {"minutes": minutes},
         "seeds": list(seeds),
         "options": common,
         "problems": problems,
@@ -79,6 +79,20 @@ def earlier_versions(run: Path) -> dict[int, set[int]]:
     with open_run(run) as (_, store):
         texts = {step: [attempt.prompt[1].content for attempt in store.attempts_of(step)] for step in (1, 2)}
     return {step: {text.count("An earlier version of the current") for text in found} for step, found in texts.items()}
+
+
+def test_runs_at_equal_time_end_on_time_and_are_finished(replies, tmp_path):
+    """The programs that still run are given up, and the next run begins: 3 s a run, though they take 50."""
+    answers = [program(7), program(8, sleep_s=50), program(9, sleep_s=50), program(10, sleep_s=50)]
+    file = make(tmp_path, replies(answers), "problem.wall_s=60", minutes=0.05)
+    started = time.monotonic()
+    code, text = call(f"file={file}", f"to={tmp_path / 'out'}")
+
+    assert code == 0, text
+    assert time.monotonic() - started < 45
+    assert "3 of 3 runs are finished" in text
+    results = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
+    assert [arm["median"] for arm in results["results"]] == [7.0, 7.0, 7.0]
 
 
 def test_a_killed_study_goes_on_and_makes_nothing_twice(replies, tmp_path):

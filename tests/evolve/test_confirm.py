@@ -1,6 +1,7 @@
 """What looks like a new best is checked before it is shown as one."""
 
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -281,7 +282,18 @@ def test_a_fresh_verifier_has_judged_nothing_before(tmp_path):
         scores = [evaluator.evaluate(source, seed=0, afresh=afresh).score for afresh in (False, False, True, False)]
         scores.append(evaluator.verify("1").score)
 
-    assert scores == [1.0, 2.0, 1.0, 2.0, 1.0]
+    assert scores == [1.0, 2.0, 1.0, 3.0, 1.0]
+
+
+def test_a_fresh_verifier_does_not_wait_for_slow_programs(evaluator):
+    """A construction is verified while every other verifier judges a program that takes its time."""
+    slow = "import time\ndef answer():\n    time.sleep(10)\n    return 1"
+    with ThreadPoolExecutor(2) as pool:
+        runs = [pool.submit(evaluator.evaluate, slow, seed=0) for _ in range(2)]
+        time.sleep(1)
+        assert evaluator.verify("41").score == 41.0
+        assert not any(run.done() for run in runs)
+        assert [run.result().outcome for run in runs] == [Outcome.VALID] * 2
 
 
 def test_many_confirmations_at_once_do_not_starve_evaluations(evaluator):
