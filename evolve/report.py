@@ -20,6 +20,10 @@ matplotlib.use("Agg")
 _FAULTS = (ArithmeticError, AssertionError, AttributeError, LookupError, NameError, RuntimeError, TypeError)
 
 
+#: The share of its time that a run may wait for evaluations before its report says what helps.
+_MUCH = 0.5
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:
     """What the report says of a run.
@@ -232,4 +236,12 @@ def _times(steps: Sequence[StepReport]) -> list[str]:
     attempts = sum(step.attempts for step in counted)
     if seconds > 0:
         lines += ["", f"{tokens / seconds:.1f} tokens/s and {attempts / seconds:.2f} children/s over whole steps."]
+        waited = sum(step.tail_s for step in counted) / seconds
+        if waited > _MUCH:
+            lines += [
+                "",
+                f"The model waited for evaluations {100 * waited:.0f} % of the time: more `sandbox.workers` on more "
+                "processors make more of it, or a shorter `problem.wall_s`; in smaller steps (`rollout.parents`, "
+                "`rollout.samples`) each child knows more of the others.",
+            ]
     return lines

@@ -263,6 +263,18 @@ def test_a_run_ends_with_its_time_and_not_with_its_slowest_program(evolve, repli
     assert "best 23.0" in again.stdout
 
 
+@pytest.mark.parametrize(("sleep_s", "latency_s", "waited"), [(2.0, 0.0, True), (0.0, 2.0, False)])
+def test_the_report_says_when_evaluation_was_the_limit(sleep_s, latency_s, waited, evolve, replies, tmp_path):
+    """A run of slow programs waits for them; one with a slow model does not."""
+    run = tmp_path / "run"
+    words = ("rollout.parents=1", "rollout.samples=1", "budget.steps=2", f"engine.latency_s={latency_s}")
+    file = replies([program(1, sleep_s=sleep_s), program(2, sleep_s=sleep_s)])
+    assert evolve(*trivial(file, run, *words)).returncode == 0
+
+    summary = (run / "report" / "summary.md").read_text(encoding="utf-8")
+    assert ("The model waited for evaluations" in summary) is waited
+
+
 def test_show_prints_runs_and_programs(evolve, replies, tmp_path):
     """The list of runs, a run, and a program with its lineage, diff, prompt and reply."""
     run = tmp_path / "runs" / "first"
