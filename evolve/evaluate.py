@@ -30,7 +30,10 @@ _VERIFY_S = 120.0
 
 
 class Evaluator:
-    """Evaluates programs, as many at a time as there are workers. Any thread may call."""
+    """Evaluates programs: as many at a time as there are workers, and beside these who asks for a fresh verifier.
+
+    Any thread may call.
+    """
 
     def __init__(self, problem: Problem, sandbox: Sandbox, *, workers: int) -> None:
         self._problem = problem

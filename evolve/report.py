@@ -18,8 +18,6 @@ matplotlib.use("Agg")
 
 #: What a fault in a problem's own code raises; a disk that is full is none.
 _FAULTS = (ArithmeticError, AssertionError, AttributeError, LookupError, NameError, RuntimeError, TypeError)
-
-
 #: The share of its time that a run may wait for evaluations before its report says what helps.
 _MUCH = 0.5
 

@@ -1,14 +1,18 @@
 """What becomes of a step when another thread gives the run up."""
 
+import contextlib
 import io
 import json
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 from support import program, trivial
 
+from database.store import RunStore
 from evolve import compose
 from evolve.budget import Tally
 from evolve.engine.build import build_engine
@@ -19,35 +23,53 @@ from evolve.progress import Progress
 from evolve.session import Outside, new_session
 
 
-def test_a_step_that_another_thread_gives_up_ends_and_is_not_finished(tmp_path):
-    """Of twelve programs that take a while, one at a time, the first is stored; nobody waits for the others."""
-    replies, run = tmp_path / "replies.jsonl", tmp_path / "run"
+@contextlib.contextmanager
+def search(folder: Path, *words: str) -> Iterator[tuple[Evolution, RunStore]]:
+    """Yield a search whose twelve programs of a step take a while, one at a time, and its store."""
+    replies, run = folder / "replies.jsonl", folder / "run"
     lines = [json.dumps({"text": program(number, sleep_s=0.5)}) for number in range(12)]
     replies.write_text("\n".join(lines), encoding="utf-8")
-    words = trivial(replies, run, "rollout.parents=2", "rollout.samples=6", "sandbox.workers=1")
-    config = parse_options(words[1:])
-    console, started = Console(file=io.StringIO()), time.monotonic()
-
-    def clock() -> float:
-        return time.monotonic() - started
-
+    options = ("rollout.parents=2", "rollout.samples=6", "sandbox.workers=1", *words)
+    config = parse_options(trivial(replies, run, *options)[1:])
+    console = Console(file=io.StringIO())
     outside = Outside(clocks=compose.Clocks(monotonic=time.monotonic, wall=time.time), console=console)
     with new_session(config, run, outside) as (session, model):
         problem, budget = session.workshop.problem, compose.build_budget(config)
         tally = Tally(problem.direction, completions=0, tokens=0, best=session.store.reports()[-1].best)
-        engine = build_engine(config, model)
+        engine, started = build_engine(config, model), time.monotonic()
+
+        def clock() -> float:
+            return time.monotonic() - started
+
         with Progress(console, problem, budget, tally, clock=clock) as progress:
             parts = session.parts(engine, model, progress)
-            evolution = Evolution(parts, session.settings(), budget, tally, clock=clock)
-            other = ThreadPoolExecutor(1)
-            step = other.submit(evolution.step, 1)
-            while not session.store.attempts_of(1):
-                time.sleep(0.01)
-            evolution.close(abandon=True)
-
-            with pytest.raises(AbandonedError):
-                step.result(timeout=30)
-            other.shutdown()
-            assert session.store.reports()[-1].step == 0
-            assert len(session.store.attempts_of(1)) < 12
+            yield Evolution(parts, session.settings(), budget, tally, clock=clock), session.store
         engine.close()
+
+
+def test_a_step_that_another_thread_gives_up_ends_and_is_not_finished(tmp_path):
+    """The first program is stored; nobody waits for the others."""
+    with search(tmp_path) as (evolution, store):
+        other = ThreadPoolExecutor(1)
+        step = other.submit(evolution.step, 1)
+        while not store.attempts_of(1):
+            time.sleep(0.01)
+        evolution.close(abandon=True)
+
+        with pytest.raises(AbandonedError):
+            step.result(timeout=30)
+        other.shutdown()
+        assert store.reports()[-1].step == 0
+        assert len(store.attempts_of(1)) < 12
+
+
+def test_what_is_queued_when_the_time_is_used_up_is_never_run(tmp_path):
+    """The step is finished with what there was, and waiting brings no more than the program that ran."""
+    with search(tmp_path, "budget.minutes=0.03") as (evolution, store):
+        evolution.step(1)
+        counted = store.reports()[-1].attempts
+        time.sleep(3)
+
+        assert store.reports()[-1].step == 1
+        assert counted <= len(store.attempts_of(1)) <= counted + 1 < 12
+        evolution.close(abandon=True)

@@ -97,9 +97,10 @@ def test_who_evaluates_after_the_end_does_not_wait_for_ever():
         evaluator = Evaluator(QUICK, sandbox, workers=2)
         evaluator.close()
         with ThreadPoolExecutor(3) as pool:
-            runs = list(pool.map(lambda seed: evaluator.evaluate(answer("    return 1"), seed=seed), range(3)))
+            program = answer("    return 1")
+            runs = list(pool.map(lambda seed: evaluator.evaluate(program, seed=seed, afresh=seed == 3), range(4)))
 
-    assert [(run.outcome, run.feedback) for run in runs] == [(Outcome.LOST, "the evaluator is closed")] * 3
+    assert [(run.outcome, run.feedback) for run in runs] == [(Outcome.LOST, "the evaluator is closed")] * 4
 
 
 def test_without_descriptors_a_run_is_lost_and_the_next_one_works():
