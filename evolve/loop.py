@@ -130,7 +130,8 @@ class Evolution:
         self._late: list[Future[Attempt | None]] = []
         reports, direction = parts.store.reports(), parts.problem.direction
         self._unchecked = unchecked_best(parts.store, direction)
-        best = reports[-1].best if self._unchecked is None else bests(parts.store, direction)[0].score(direction)
+        self._last = reports[-1]
+        best = self._last.best if self._unchecked is None else bests(parts.store, direction)[0].score(direction)
         check = Check(seed=settings.seed, seeded=settings.seeded, best=best)
         self._confirmer = Confirmer(parts.problem, parts.evaluator, parts.store, parts.observer, check)
         unsettled = parts.store.unsettled(before_step=len(reports))
@@ -139,13 +140,17 @@ class Evolution:
         self.ended = ""
 
     def steps(self) -> Iterator[int]:
-        """Yield the number of each step until a budget is used up; `ended` then says which."""
-        number = len(self._parts.store.reports())
+        """Yield the number of each step until a budget is used up; `ended` then says which.
+
+        Time is used up when a report says so: where an update of the model went past the end, an empty step follows.
+        """
         if self._unchecked is not None:
             self._confirm([self._unchecked])
-        while not (reason := self._spent(number - 1) or booked(self._budget, self._clock())):
-            yield number
-            number += 1
+        while not (
+            reason := spent(self._budget, self._tally, steps=self._last.step, active_s=self._last.finished_s)
+            or booked(self._budget, self._clock())
+        ):
+            yield self._last.step + 1
         self.ended = reason
 
     def step(self, number: int) -> Sequence[Group]:
@@ -157,13 +162,13 @@ class Evolution:
         parts = self._parts
         stored = parts.store.attempts_of(number)  # not empty when a kill cut this step short
         prompts = [self._prompt(number, group) for group in range(self._settings.parents)]  # 1 sample, 2 prompt
-        requests = self._requests(prompts, {attempt.id for attempt in stored})
+        requests = [] if self._is_over() else self._requests(prompts, {attempt.id for attempt in stored})
         self._running = {}
         started = self._clock()
         decoding = self._decoder.decode(  # 3 stream
             requests,
             hand_on=lambda completion: self._pool.submit(self._mutate, prompts[completion.group], completion),
-            is_enough=lambda: self._spent(number - 1) is not None,
+            is_enough=lambda: spent(self._budget, self._tally, steps=number - 1, active_s=self._clock()) is not None,
         )
         harvested = self._harvest(decoding.attempts)
         if self._abandoned.is_set():  # by another thread, and the step is not whole
@@ -317,8 +322,7 @@ class Evolution:
         self._late = []
         for future in everything:  # each is asked once, for it may end between two questions
             (done if future.done() else self._late).append(future)
-        attempts = [future.result() for future in done]
-        return [attempt for attempt in attempts if attempt is not None]
+        return [attempt for future in done if (attempt := future.result()) is not None]
 
     def _finish(self, number: int, attempts: Sequence[Attempt], decoding: Decoding, *, started: float) -> None:
         """Let the step's children into the population and store the step."""
@@ -348,6 +352,7 @@ class Evolution:
             finished_s=finished,
         )
         parts.store.finish_step(report, settled.memberships, settled.cells)
+        self._last = report
         parts.observer.stepped(report)
 
     def _confirm(self, attempts: Sequence[Attempt]) -> None:
@@ -364,9 +369,6 @@ class Evolution:
         return sum(
             direction.gain(child, parent) > 0 for child, parent in pairs if child is not None and parent is not None
         )
-
-    def _spent(self, steps: int) -> str | None:
-        return spent(self._budget, self._tally, steps=steps, active_s=self._clock())
 
     def _is_over(self) -> bool:
         return self._abandoned.is_set() or self._budget.left_s(self._clock()) == 0.0
@@ -390,8 +392,7 @@ class Evolution:
         # What is queued is not cancelled, for who waits for it would not hear of that; it ends as soon as it begins.
         self._pool.shutdown(wait=not abandon)
         if not abandon:  # what ended after the last step is confirmed too; a resume lets it into the population
-            late = (future.result() for future in self._late)
-            self._confirm([attempt for attempt in late if attempt is not None])
+            self._confirm([attempt for future in self._late if (attempt := future.result()) is not None])
         self._confirmer.close()
 
 

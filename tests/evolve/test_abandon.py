@@ -23,9 +23,22 @@ from evolve.progress import Progress
 from evolve.session import Outside, new_session
 
 
+class Clock:
+    """Seconds since it was made, and those that it was put forward."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+
+    def __call__(self) -> float:
+        return time.monotonic() - self._started
+
+    def put_forward(self, seconds: float) -> None:
+        self._started -= seconds
+
+
 @contextlib.contextmanager
-def search(folder: Path, *words: str) -> Iterator[tuple[Evolution, RunStore]]:
-    """Yield a search whose twelve programs of a step take a while, one at a time, and its store."""
+def search(folder: Path, *words: str) -> Iterator[tuple[Evolution, RunStore, Clock]]:
+    """Yield a search whose twelve programs of a step take a while, one at a time, its store and its clock."""
     replies, run = folder / "replies.jsonl", folder / "run"
     lines = [json.dumps({"text": program(number, sleep_s=0.5)}) for number in range(12)]
     replies.write_text("\n".join(lines), encoding="utf-8")
@@ -36,20 +49,16 @@ def search(folder: Path, *words: str) -> Iterator[tuple[Evolution, RunStore]]:
     with new_session(config, run, outside) as (session, model):
         problem, budget = session.workshop.problem, compose.build_budget(config)
         tally = Tally(problem.direction, completions=0, tokens=0, best=session.store.reports()[-1].best)
-        engine, started = build_engine(config, model), time.monotonic()
-
-        def clock() -> float:
-            return time.monotonic() - started
-
+        engine, clock = build_engine(config, model), Clock()
         with Progress(console, problem, budget, tally, clock=clock) as progress:
             parts = session.parts(engine, model, progress)
-            yield Evolution(parts, session.settings(), budget, tally, clock=clock), session.store
+            yield Evolution(parts, session.settings(), budget, tally, clock=clock), session.store, clock
         engine.close()
 
 
 def test_a_step_that_another_thread_gives_up_ends_and_is_not_finished(tmp_path):
     """The first program is stored; nobody waits for the others."""
-    with search(tmp_path) as (evolution, store):
+    with search(tmp_path) as (evolution, store, _):
         other = ThreadPoolExecutor(1)
         step = other.submit(evolution.step, 1)
         while not store.attempts_of(1):
@@ -65,7 +74,7 @@ def test_a_step_that_another_thread_gives_up_ends_and_is_not_finished(tmp_path):
 
 def test_what_is_queued_when_the_time_is_used_up_is_never_run(tmp_path):
     """The step is finished with what there was, and waiting brings no more than the program that ran."""
-    with search(tmp_path, "budget.minutes=0.03") as (evolution, store):
+    with search(tmp_path, "budget.minutes=0.03") as (evolution, store, _):
         evolution.step(1)
         counted = store.reports()[-1].attempts
         time.sleep(3)
@@ -73,3 +82,20 @@ def test_what_is_queued_when_the_time_is_used_up_is_never_run(tmp_path):
         assert store.reports()[-1].step == 1
         assert counted <= len(store.attempts_of(1)) <= counted + 1 < 12
         evolution.close(abandon=True)
+
+
+def test_what_a_learner_took_past_the_end_is_reported_by_an_empty_step(tmp_path):
+    """A run of so many minutes ends with a report that says so, and so is never gone on with."""
+    with search(tmp_path, "budget.minutes=1") as (evolution, store, clock):
+        made = []
+        for number in evolution.steps():
+            evolution.step(number)
+            made.append(store.reports()[-1].attempts)
+            clock.put_forward(60)  # an update of the model
+        evolution.close(abandon=True)
+
+        assert evolution.ended == "the time of 1 minutes is used up"
+        assert store.reports()[-1].finished_s >= 60
+        assert made[0] > 0
+        assert len(made) == 2
+        assert store.attempts_of(2) == []
