@@ -46,7 +46,6 @@ WORDS = (
     "rollout.samples=16",
     # Beside 1.8 billion parameters in training on 80 GB.
     "engine.gpu_memory_utilization=0.45",
-    "learner.micro_tokens=32768",
     "learner.save_steps=1000000",
     "learner.keep=1",
     "learner.report_to=[]",

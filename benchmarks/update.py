@@ -39,7 +39,6 @@ WORDS = (
     "learner=grpo",
     "rollout.parents=16",
     "rollout.samples=16",
-    "learner.micro_tokens=32768",
     "learner.report_to=[]",
     "learner.logprob_bound=1e9",  # random tokens are no one's
 )

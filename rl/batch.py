@@ -133,14 +133,14 @@ def make_batch(
 
 
 def _arrange(fresh: Sequence[Sequence[Row]], late: Sequence[Sequence[Row]], settings: GrpoSettings) -> list[Row]:
-    """Return micro-batches of `micro_rows` rows and at most `micro_tokens` tokens, filled up with placeholders.
+    """Return micro-batches of `micro_rows` rows and at most `most_tokens` tokens, filled up with placeholders.
 
     What is fresh of a group stays together, for it shares its prompt there, and always finds a place: there are as many
     micro-batches as full groups need. What is late goes where there is room left; without any it teaches nothing.
     """
     size = settings.micro_rows
     micros: list[list[Row]] = [[] for _ in range(settings.rows // size)]
-    room = [settings.micro_tokens] * len(micros)
+    room = [settings.most_tokens] * len(micros)
     parts = [rows[start : start + size] for rows in fresh for start in range(0, len(rows), size)]
     for part in [*parts, *([row] for rows in late for row in rows)]:
         tokens = len(part[0].prompt_ids) + sum(len(row.completion_ids) for row in part)

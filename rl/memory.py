@@ -48,9 +48,8 @@ def needed_bytes(model: Path, parameters: int, settings: GrpoSettings) -> float:
     """
     config: dict[str, int] = json.loads((model / "config.json").read_text(encoding="utf-8"))
     hidden, layers = config.get("hidden_size", 0), config.get("num_hidden_layers", 0)
-    tokens = max(settings.micro_tokens, settings.max_model_len)
     layer = _LAYER_BYTES * (hidden + config.get("intermediate_size", 0))
-    return weight_bytes(settings) * parameters + tokens * (_KEPT_BYTES * hidden * layers + layer)
+    return weight_bytes(settings) * parameters + settings.most_tokens * (_KEPT_BYTES * hidden * layers + layer)
 
 
 def weight_bytes(settings: GrpoSettings) -> float:

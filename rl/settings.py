@@ -84,3 +84,8 @@ class GrpoSettings:
         """
         fitting = 1 + max(0, self.micro_tokens - self.max_model_len) // self.max_tokens
         return max(rows for rows in range(1, min(fitting, self.samples) + 1) if self.samples % rows == 0)
+
+    @property
+    def most_tokens(self) -> int:
+        """Tokens that go through the trainer at once, at most: the longest `micro_rows` completions of one prompt."""
+        return self.max_model_len + (self.micro_rows - 1) * self.max_tokens

@@ -72,7 +72,8 @@ class GrpoConfig(LearnerConfig):
         refills: How many more steps of the search may be made before an update to replace groups of equal rewards.
         logprob_bound: The run stops when engine and trainer disagree on the log-probability of the step's tokens by
             more than this on average.
-        micro_tokens: Tokens that go through the trainer at once, which bounds memory; at least one completion does.
+        micro_tokens: Tokens that may go through the trainer at once, which bounds memory; at least one completion does.
+            Where not all samples of a group can, at their longest, its prompt goes through several times.
         overlap: Whether the next step is made while an update is computed, by the weights of before it: what is learned
             from is one update old, and a step takes as long as the longer of the two. Not with sleep, refills or
             several processes.
@@ -103,7 +104,7 @@ class GrpoConfig(LearnerConfig):
     trained_samples: int | None = None
     refills: int = 0
     logprob_bound: float = 0.1
-    micro_tokens: int = 16384
+    micro_tokens: int = 32768
     overlap: bool = False
     sleep: bool = False
     save_steps: int = 10

@@ -15,6 +15,7 @@ from evolve.errors import ConfigError
 from evolve.launch import Place
 from evolve.options import parse_options
 from evolve.run_folder import RunFolder
+from evolve.training import grpo_settings
 from rl.memory import Machine, check_memory, needed_bytes
 from rl.settings import Method
 from tests.rl.toy import SETTINGS
@@ -167,7 +168,15 @@ def test_without_a_gpu_the_message_says_what_would_fit(large_model):
 
 @pytest.mark.parametrize(
     ("parents", "samples", "micro_tokens", "rows"),
-    [(16, 16, 8192, 1), (16, 16, 16384, 8), (2, 5, 11 * 1024, 1), (1, 6, 12 * 1024, 3), (2, 4, 10**9, 4), (2, 4, 1, 1)],
+    [
+        (16, 16, 8192, 1),
+        (16, 16, 16384, 8),
+        (16, 16, 32768, 16),
+        (2, 5, 11 * 1024, 1),
+        (1, 6, 12 * 1024, 3),
+        (2, 4, 10**9, 4),
+        (2, 4, 1, 1),
+    ],
 )
 def test_the_batch_always_divides(parents, samples, micro_tokens, rows):
     """The largest divisor of the group's completions whose longest possible ones and one prompt fit."""
@@ -175,6 +184,15 @@ def test_the_batch_always_divides(parents, samples, micro_tokens, rows):
     settings = replace(SETTINGS, parents=parents, samples=samples, **sizes)
 
     assert settings.micro_rows == rows
+
+
+def test_a_whole_group_goes_through_the_trainer_at_once_by_default():
+    """At 16 samples of the default length, so that its prompt is computed once."""
+    config = parse_options([*WORDS, "rollout.samples=16"])
+    settings = grpo_settings(config, config.learner, config.engine)
+
+    assert settings.micro_rows == 16
+    assert settings.most_tokens <= config.learner.micro_tokens
 
 
 def test_without_the_extra_one_line_names_it(tmp_path):
