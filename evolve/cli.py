@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 the run failed or a construction is invalid, 2 bad input, 
 import errno
 import functools
 import importlib
+import importlib.metadata
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -55,6 +56,7 @@ USAGE = """usage: evolve COMMAND [key=value ...]
   evolve verify problem=NAME file=FILE [format=json]            check a construction exactly: JSON, .npy, CSV, text
   evolve new NAME                                               write a problem folder that runs
   evolve doctor [problem=NAME [problem.path=DIR] [OPTION...]]   what this machine can do, or: is a problem fit
+  evolve --version
 """
 
 
@@ -106,6 +108,9 @@ def call(arguments: Sequence[str], commands: Mapping[str, Command] = _COMMANDS) 
     if name in ("", "help") or not _HELP.isdisjoint(arguments):
         console.print(USAGE, highlight=False, markup=False)
         return 0 if name else 2
+    if name == "--version":
+        console.print(f"thetaevolve {importlib.metadata.version('thetaevolve')}", highlight=False)
+        return 0
     if name not in commands:
         errors.print(f"evolve: {name!r} is no command: it must be one of {', '.join(commands)}")
         return 2

@@ -1,6 +1,7 @@
 """What a user can do wrong: one line that names the cure, exit code 2, and nothing lost."""
 
 import hashlib
+import importlib.metadata
 import json
 import os
 import shutil
@@ -61,6 +62,14 @@ def test_help_is_given_wherever_it_is_asked_for(words, capsys):
     assert capsys.readouterr().out.startswith("usage: evolve COMMAND")
 
 
+def test_the_version_is_that_of_the_installed_distribution(evolve):
+    """What a bug report should name."""
+    done = evolve("--version")
+
+    assert done.returncode == 0
+    assert done.stdout == f"thetaevolve {importlib.metadata.version('thetaevolve')}\n"
+
+
 def test_a_folder_may_have_any_name(replies, tmp_path, capsys):
     """Brackets in it are no markup, and what to type next is quoted where a shell needs it."""
     run = tmp_path / "a run [/b]"
@@ -84,7 +93,7 @@ def test_runs_that_start_at_once_have_folders_of_their_own(replies, tmp_path):
     assert len(list((tmp_path / "runs").iterdir())) == 2
 
 
-@pytest.mark.parametrize("words", [["--help"], ["unknown"], ["new"]])
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["unknown"], ["new"]])
 def test_no_command_waits_for_the_libraries_of_another(words):
     """They are imported when a command that needs them is asked for."""
     heavy = "{'numpy', 'sqlalchemy', 'hydra', 'matplotlib', 'jinja2'}"
