@@ -4,8 +4,9 @@ import contextlib
 import io
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,9 @@ from evolve.errors import AbandonedError
 from evolve.loop import Evolution
 from evolve.options import parse_options
 from evolve.progress import Progress
+from evolve.protocols import Engine
 from evolve.session import Outside, new_session
+from evolve.types import Completion, Request
 
 
 class Clock:
@@ -36,9 +39,32 @@ class Clock:
         self._started -= seconds
 
 
+class Asked:
+    """An engine that remembers of how many completions each call asks it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.completions: list[int] = []
+
+    def stream(self, requests: Sequence[Request]) -> Generator[Completion, None, None]:
+        self.completions.append(sum(len(request.samples) for request in requests))
+        yield from self._engine.stream(requests)
+
+    def close(self) -> None:
+        self._engine.close()
+
+
+@dataclass(frozen=True)
+class Search:
+    evolution: Evolution
+    store: RunStore
+    clock: Clock
+    engine: Asked
+
+
 @contextlib.contextmanager
-def search(folder: Path, *words: str) -> Iterator[tuple[Evolution, RunStore, Clock]]:
-    """Yield a search whose twelve programs of a step take a while, one at a time, its store and its clock."""
+def search(folder: Path, *words: str) -> Iterator[Search]:
+    """Yield a search whose twelve programs of a step take a while, one at a time."""
     replies, run = folder / "replies.jsonl", folder / "run"
     lines = [json.dumps({"text": program(number, sleep_s=0.5)}) for number in range(12)]
     replies.write_text("\n".join(lines), encoding="utf-8")
@@ -49,16 +75,18 @@ def search(folder: Path, *words: str) -> Iterator[tuple[Evolution, RunStore, Clo
     with new_session(config, run, outside) as (session, model):
         problem, budget = session.workshop.problem, compose.build_budget(config)
         tally = Tally(problem.direction, completions=0, tokens=0, best=session.store.reports()[-1].best)
-        engine, clock = build_engine(config, model), Clock()
+        engine, clock = Asked(build_engine(config, model)), Clock()
         with Progress(console, problem, budget, tally, clock=clock) as progress:
             parts = session.parts(engine, model, progress)
-            yield Evolution(parts, session.settings(), budget, tally, clock=clock), session.store, clock
+            evolution = Evolution(parts, session.settings(), budget, tally, clock=clock)
+            yield Search(evolution, session.store, clock, engine)
         engine.close()
 
 
 def test_a_step_that_another_thread_gives_up_ends_and_is_not_finished(tmp_path):
     """The first program is stored; nobody waits for the others."""
-    with search(tmp_path) as (evolution, store, _):
+    with search(tmp_path) as made:
+        evolution, store = made.evolution, made.store
         other = ThreadPoolExecutor(1)
         step = other.submit(evolution.step, 1)
         while not store.attempts_of(1):
@@ -74,7 +102,8 @@ def test_a_step_that_another_thread_gives_up_ends_and_is_not_finished(tmp_path):
 
 def test_what_is_queued_when_the_time_is_used_up_is_never_run(tmp_path):
     """The step is finished with what there was, and waiting brings no more than the program that ran."""
-    with search(tmp_path, "budget.minutes=0.03") as (evolution, store, _):
+    with search(tmp_path, "budget.minutes=0.03") as made:
+        evolution, store = made.evolution, made.store
         evolution.step(1)
         counted = store.reports()[-1].attempts
         time.sleep(3)
@@ -85,17 +114,17 @@ def test_what_is_queued_when_the_time_is_used_up_is_never_run(tmp_path):
 
 
 def test_what_a_learner_took_past_the_end_is_reported_by_an_empty_step(tmp_path):
-    """A run of so many minutes ends with a report that says so, and so is never gone on with."""
-    with search(tmp_path, "budget.minutes=1") as (evolution, store, clock):
-        made = []
+    """A run of so many minutes ends with a report that says so, for which nothing is decoded."""
+    with search(tmp_path, "budget.minutes=1") as made:
+        evolution, store = made.evolution, made.store
         for number in evolution.steps():
             evolution.step(number)
-            made.append(store.reports()[-1].attempts)
-            clock.put_forward(60)  # an update of the model
+            made.clock.put_forward(60)  # an update of the model
         evolution.close(abandon=True)
 
         assert evolution.ended == "the time of 1 minutes is used up"
         assert store.reports()[-1].finished_s >= 60
-        assert made[0] > 0
-        assert len(made) == 2
+        assert [report.step for report in store.reports()] == [0, 1, 2]
+        assert store.reports()[1].attempts > 0
+        assert made.engine.completions == [12, 0]
         assert store.attempts_of(2) == []
