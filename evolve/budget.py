@@ -80,6 +80,9 @@ def spent(budget: Budget, tally: Tally, *, steps: int, active_s: float) -> str |
 
 
 def booked(budget: Budget, active_s: float) -> str | None:
-    """Return in words that this session's time is used up, or None while it may begin another step."""
-    over = budget.booked_s is not None and active_s >= budget.booked_s
+    """Return in words that this session's time is used up, or None while it may begin another step.
+
+    The empty last step of a run whose own time is used up may always be made: no other session need begin it.
+    """
+    over = budget.booked_s is not None and active_s >= budget.booked_s and budget.left_s(active_s) != 0.0
     return "the booked time is used up" if over else None

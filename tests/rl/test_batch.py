@@ -79,10 +79,11 @@ def long(*rewards, step=1, tokens=20):
     )
 
 
-def test_a_micro_batch_holds_no_more_tokens_than_it_may():
-    """Limit 130: the step's group takes 2 + 3 * 20, and a late row with its own prompt 40 + 20; two fit, not three."""
-    settings = replace(SETTINGS, parents=3, samples=4, max_tokens=20, max_model_len=70, micro_tokens=130)
-    assert settings.micro_rows == 4
+@pytest.mark.parametrize("micro_tokens", [130, 10**6])
+def test_a_micro_batch_holds_no_more_tokens_than_the_longest_group(micro_tokens):
+    """At most 130: the step's group takes 2 + 3 * 20, a late row with its own prompt 40 + 20; two fit, not three."""
+    settings = replace(SETTINGS, parents=3, samples=4, max_tokens=20, max_model_len=70, micro_tokens=micro_tokens)
+    assert (settings.micro_rows, settings.most_tokens) == (4, 130)
     question = (Message(role="user", content="x" * 40),)
     late = []
     for step in range(2, 12):
