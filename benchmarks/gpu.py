@@ -1,12 +1,12 @@
 """A run with a real model, and between its steps the model alone: `python -m benchmarks.gpu MODEL OUT [key=value ...]`.
 
-The run is what `evolve run problem=circle_packing` does, at 16 x 16 completions a step. After every few steps the run
-is held until nothing is decoded and no program runs any more, which costs it what other steps gain by beginning beside
-the end of the one before. Then its engine, in its own process, decodes the last step's prompts again by a bare
-`LLM.generate`, its prefix cache emptied first; so each step is compared with its own prompts, seconds later, and what
-makes a machine faster or slower for a while does so to both. What is printed: tokens/s of both, evaluations/s, how the
-completions ended, the best score, and the seconds of a step, without those of the bare calls. OUT receives the report,
-the database and the figures as JSON.
+The run is what `evolve run problem=circle_packing` does, at 16 x 16 completions a step. After every fifth step, or
+every Nth with the word `bare_every=N`, the run is held until nothing is decoded and no program runs any more, which
+costs it what other steps gain by beginning beside the end of the one before. Then its engine, in its own process,
+decodes the last step's prompts again by a bare `LLM.generate`, its prefix cache emptied first; so each step is compared
+with its own prompts, seconds later, and what makes a machine faster or slower for a while does so to both. What is
+printed: tokens/s of both, evaluations/s, how the completions ended, the best score, and the seconds of a step, without
+those of the bare calls. OUT receives the report, the database and the figures as JSON.
 """
 
 import functools
@@ -33,8 +33,8 @@ from evolve.run_folder import new_run_folder
 from evolve.session import Outside, Session, begin
 from evolve.types import Completion, Request, StepReport
 
-#: After so many steps the last one's prompts are decoded again.
-BARE_EVERY = 5
+#: After so many steps the last one's prompts are decoded again, if no other number is asked for.
+BARE_EVERY = "bare_every=5"
 #: Looks at the sandbox, 20 ms apart, that find no program before a bare call.
 _IDLE = 10
 
@@ -71,8 +71,9 @@ class BareEngine(VllmEngine):
 class Interleaved:
     """The engine of the run, which decodes some of its steps again before it begins the next one."""
 
-    def __init__(self, engine: PolicyApart, sandbox: Any, samples: int, console: Console) -> None:
+    def __init__(self, engine: PolicyApart, sandbox: Any, samples: int, bare_every: int, console: Console) -> None:
         self._engine = engine
+        self._bare_every = bare_every
         self._console = console
         self._sandbox = sandbox
         self._samples = samples
@@ -91,7 +92,7 @@ class Interleaved:
     def stream(self, requests: Sequence[Request]) -> Generator[Completion, None, None]:
         """Decode a step, after the last one has been decoded again if it is its turn."""
         with self._beginning:
-            if self._streams and self._streams % BARE_EVERY == 0:
+            if self._streams and self._streams % self._bare_every == 0:
                 self._decode_again()
             self._streams += 1
             step = self._streams
@@ -160,7 +161,9 @@ def figures(store: RunStore, session: Session, bare: list[dict[str, float]], ela
 
 def main() -> None:
     """Run, measure, print and write the figures."""
-    model, out, words = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]
+    model, out, rest = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]
+    every = next((word for word in rest if word.startswith("bare_every=")), BARE_EVERY)
+    words = [word for word in rest if word != every]
     config = parse_options(
         [
             "problem=circle_packing",
@@ -184,7 +187,7 @@ def main() -> None:
         evaluations = compose.check_seed(workshop, seed=config.run.seed)
         started = time.perf_counter()
         apart = PolicyApart(functools.partial(BareEngine, *settings))
-        engine = Interleaved(apart, workshop.sandbox, config.rollout.samples, console)
+        engine = Interleaved(apart, workshop.sandbox, config.rollout.samples, int(every.partition("=")[2]), console)
         console.print(
             f"engine ready after {time.perf_counter() - started:.1f} s; sandbox {workshop.sandbox.report.tier}"
         )

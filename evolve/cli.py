@@ -48,7 +48,8 @@ USAGE = """usage: evolve COMMAND [key=value ...]
   evolve replay run=DIR to=DIR [sandbox...=]                    make a run again from its stored replies, and compare
   evolve serve [run=DIR | runs=DIR] [port=N] [token=TOKEN|none] runs in a browser on this machine
   evolve report run=DIR [to=DIR]                                a run as one HTML file, and as Markdown with pictures
-  evolve compare [runs=DIR] [run=DIR ...] [arm=NAME:DIR,DIR ...] [to=DIR]
+  evolve compare [runs=DIR] [run=DIR ...] [arm=NAME:DIR,DIR ...]
+                 [against=completions|minutes] [to=DIR]
                                                                 arms over their seeds, as PNG and SVG
   evolve study file=STUDY.yaml [minutes=N] [reserve=SECONDS] [to=DIR] [sandbox...=]
                                                                 make the runs of arms, problems and seeds, or go on

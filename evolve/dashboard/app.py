@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from evolve.dashboard.arms import arm_charts, compare_runs, group_by_arm, target
+from evolve.dashboard.arms import Against, arm_charts, compare_runs, group_by_arm, target
 from evolve.dashboard.bests import cards, run_best, run_line, totals
 from evolve.dashboard.catalog import Catalog
 from evolve.dashboard.guard import Guard
@@ -109,12 +109,15 @@ def _add_overviews(app: FastAPI, site: Site) -> None:
         return _stream(request, pulses)
 
     @app.get("/compare")
-    def comparison(run: Sequence[str] = Query(default=())) -> HTMLResponse:
+    def comparison(run: Sequence[str] = Query(default=()), against: Against = Against.COMPLETIONS) -> HTMLResponse:
         runs = [site.catalog.run(key) for key in dict.fromkeys(run)]
-        arms = compare_runs(group_by_arm(runs)) if runs else []
+        arms = compare_runs(group_by_arm(runs), against) if runs else []
         every, _ = site.catalog.all()
         aim = target(arms[0].problem, arms) if arms else None
-        return site.page("compare", arms=arms, charts=arm_charts(arms), every=every, chosen=set(run), target=aim)
+        charts, units = arm_charts(arms), list(Against)
+        return site.page(
+            "compare", arms=arms, charts=charts, every=every, chosen=set(run), target=aim, against=against, units=units
+        )
 
 
 def _add_run(app: FastAPI, site: Site) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from evolve.dashboard.arms import Arm, compare_runs, group_by_arm, refuse_mixture, target
+from evolve.dashboard.arms import Against, Arm, compare_runs, group_by_arm, refuse_mixture, spent, target
 from evolve.dashboard.catalog import Catalog, OpenRun
 from evolve.dashboard.figures import draw_arms
 from evolve.dashboard.texts import number, printable
@@ -18,7 +18,7 @@ _TO = "compare"
 
 def compare(words: Sequence[str], console: Console) -> int:
     """`evolve compare`: draw arms with bands over their seeds."""
-    runs, named, arms, to = _read(words)
+    runs, named, arms, against, to = _read(words)
     with Catalog(runs=runs, only=[*named, *(folder for folders in arms.values() for folder in folders)]) as catalog:
         loose, unreadable = ([catalog.opened(folder) for folder in named], []) if runs is None else catalog.all()
         for each in unreadable:
@@ -28,7 +28,7 @@ def compare(words: Sequence[str], console: Console) -> int:
         }
         grouped |= group_by_arm(loose)
         refuse_mixture([run for group in grouped.values() for run in group])
-        compared = compare_runs(grouped)
+        compared = compare_runs(grouped, against)
         if not compared:
             raise ConfigError(
                 "none of the runs has finished a step: name others with run=DIR, runs=DIR or arm=NAME:DIR"
@@ -44,9 +44,9 @@ def compare(words: Sequence[str], console: Console) -> int:
     return 0
 
 
-def _read(words: Sequence[str]) -> tuple[Path | None, list[Path], dict[str, list[Path]], Path]:
-    """Return the folder of runs, single runs, arms with their runs, and where to draw."""
-    runs, to = None, Path(_TO)
+def _read(words: Sequence[str]) -> tuple[Path | None, list[Path], dict[str, list[Path]], Against, Path]:
+    """Return the folder of runs, single runs, arms with their runs, what is spent, and where to draw."""
+    runs, against, to = None, Against.COMPLETIONS, Path(_TO)
     named: list[Path] = []
     arms: dict[str, list[Path]] = {}
     for key, value in _pairs(words):
@@ -61,13 +61,17 @@ def _read(words: Sequence[str]) -> tuple[Path | None, list[Path], dict[str, list
             if not colon or not name or not folders:
                 raise ConfigError(f"arm={value} is no arm: it must look like arm=NAME:DIR,DIR")
             arms.setdefault(name, []).extend(Path(folder).expanduser() for folder in folders.split(","))
+        elif key == "against":
+            if value not in list(Against):
+                raise ConfigError(f"against={value} is nothing that runs spend: it must be {' or '.join(Against)}")
+            against = Against(value)
         else:
-            raise ConfigError(f"{key} is no option here: it must be one of run, runs, arm, to")
+            raise ConfigError(f"{key} is no option here: it must be one of run, runs, arm, against, to")
     if runs is not None and (named or arms):
         raise ConfigError("runs= excludes run= and arm=: name a folder of runs, or the runs")
     if runs is None and not named and not arms:
         raise ConfigError("no run is named: add runs=DIR, run=DIR for each run, or arm=NAME:DIR,DIR for each arm")
-    return runs, named, arms, to
+    return runs, named, arms, against, to
 
 
 def _pairs(words: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -81,10 +85,10 @@ def _pairs(words: Sequence[str]) -> Iterator[tuple[str, str]]:
 def _print(arms: Sequence[Arm], problem: Problem, console: Console) -> None:
     aim = number(target(problem, arms), 8)
     for arm in arms:
-        reached = ", ".join("never" if each is None else f"{each:.0f}" for each in arm.reached)
+        reached = ", ".join("never" if each is None else spent(each, arm.against) for each in arm.reached)
         median, worst, best = (number(score, 10) for score in (arm.median[-1], arm.final[-1], arm.final[0]))
         console.out(
-            f"{printable(arm.name)}: {len(arm.final)} runs, after {arm.xs[-1]:.0f} completions median {median}, "
-            f"worst {worst}, best {best}; completions to {aim}: {reached}",
+            f"{printable(arm.name)}: {len(arm.final)} runs, after {spent(arm.xs[-1], arm.against)} {arm.against} "
+            f"median {median}, worst {worst}, best {best}; {arm.against} to {aim}: {reached}",
             highlight=False,
         )

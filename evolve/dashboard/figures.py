@@ -43,7 +43,7 @@ def draw_arms(arms: Sequence[Arm], file: Path) -> None:
         axes.set_yscale("log", nonpositive="mask")
         axes.set_ylabel("distance to the record")
     for axes in places:
-        axes.set_xlabel("completions")
+        axes.set_xlabel(arms[0].against)
     figure.savefig(file, dpi=150)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from evolve.dashboard.arms import spent
 from evolve.dashboard.charts import line_chart, spark
 from evolve.dashboard.texts import clock, number, percent, printable, shown
 
@@ -19,6 +20,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     filters: dict[str, Callable[..., object]] = {
+        "spent": spent,
         "clock": clock,
         "day": day,
         "number": number,

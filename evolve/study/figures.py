@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from evolve.dashboard.arms import Against, Points
 from evolve.dashboard.catalog import OpenRun
 from evolve.standing import best_curve
 from evolve.study.plan import Study
@@ -39,15 +40,19 @@ class RunFigures:
     active_s: float
     curve: Sequence[tuple[float, int, float]]
 
-    def reached(self, target: float, direction: Direction) -> int | None:
-        """Return the completions by the end of the step in which the best reached a target; None if it did not."""
-        return next((made for _, made, best in self.curve if direction.gain(best, target) >= 0), None)
+    def reached(self, target: float, direction: Direction) -> tuple[float, int] | None:
+        """Return active seconds and completions by the end of the step in which the best reached a target, or None."""
+        found = ((seconds, made) for seconds, made, best in self.curve if direction.gain(best, target) >= 0)
+        return next(found, None)
 
-    @property
-    def points(self) -> Sequence[tuple[float, float]]:
-        """`(completions, best)` at the end of each step in which the best rose, and at the end of the run."""
-        points = [(float(made), best) for _, made, best in self.curve]
-        return [*points, (float(self.completions), points[-1][1])] if points else []
+    def points(self, against: Against) -> Points:
+        """Return the best against what was spent: at the end of each step in which it rose, and of the run."""
+        if not self.curve:
+            return []
+        whole = [*self.curve, (self.active_s, self.completions, self.curve[-1][2])]
+        return [
+            (float(made) if against is Against.COMPLETIONS else seconds / 60, best) for seconds, made, best in whole
+        ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +62,7 @@ class ArmFigures:
     Attributes:
         problem: The problem's name.
         direction: The problem's.
-        target: The score whose cost in completions is compared; None for none.
+        target: The score whose cost is compared; None for none.
         runs: The finished ones, by seed.
     """
 
@@ -78,17 +83,23 @@ class ArmFigures:
         """Return the median of a figure over the runs."""
         return float(statistics.median(map(figure, self.runs)))
 
-    def reached_each(self) -> list[int | None]:
-        """Return the completions by which each run reached the target; None for one that did not, or without any."""
+    @property
+    def mean(self) -> float:
+        """Of the runs' bests."""
+        return statistics.fmean(run.best for run in self.runs)
+
+    def reached_each(self) -> list[tuple[float, int] | None]:
+        """Return seconds and completions by which each run reached the target; None for one that did not."""
         if self.target is None:
             return [None] * len(self.runs)
         return [run.reached(self.target, self.direction) for run in self.runs]
 
     @property
-    def reached(self) -> float | None:
-        """The median of the completions to the target; None where half of the runs or more did not reach it."""
-        median = statistics.median(math.inf if each is None else each for each in self.reached_each())
-        return median if math.isfinite(median) else None
+    def reached(self) -> tuple[float, float] | None:
+        """The medians of seconds and of completions to the target; None where not even the slower half reached it."""
+        each = [(math.inf, math.inf) if reached is None else reached for reached in self.reached_each()]
+        seconds, completions = (float(statistics.median(column)) for column in zip(*each, strict=True))
+        return (seconds, completions) if math.isfinite(completions) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

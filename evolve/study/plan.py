@@ -40,7 +40,7 @@ class StudyProblem:
 
     Attributes:
         options: Words of `evolve run` for the runs of this problem.
-        target: The score whose cost in completions is compared; None for none.
+        target: The score whose cost in completions and in time is compared; None for none.
     """
 
     options: list[str] = field(default_factory=list)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from evolve.compose import policy_name
-from evolve.dashboard.arms import compare
+from evolve.dashboard.arms import Against, compare
 from evolve.dashboard.figures import draw_arms
 from evolve.errors import ConfigError
 from evolve.study.booking import is_finished
@@ -33,8 +33,9 @@ def write_results(study: Study) -> list[ArmFigures]:
     try:
         study.folder.mkdir(parents=True, exist_ok=True)
         for name, problem in study.problems.items():
-            curves = {arm.arm: [run.points for run in arm.runs] for arm in found if arm.problem == name}
-            compared = compare(problem, curves)
+            against = Against.MINUTES if study.file.budget.minutes else Against.COMPLETIONS
+            curves = {arm.arm: [run.points(against) for run in arm.runs] for arm in found if arm.problem == name}
+            compared = compare(problem, curves, against)
             for suffix in ("png", "svg") if compared else ():
                 draw_arms(compared, study.folder / f"{name}.{suffix}")
         machines = _machines(records.values())
@@ -79,14 +80,16 @@ def _arm_tree(arm: ArmFigures, problem: Problem) -> dict[str, Any]:
         "direction": str(problem.direction),
         "unit": problem.unit,
         **quantiles,
-        "reached": arm.reached,
+        "mean": arm.mean,
+        "reached_s": arm.reached and arm.reached[0],
+        "reached": arm.reached and arm.reached[1],
         "valid": arm.median(lambda run: run.valid),
         "improved": arm.median(lambda run: run.improved),
         "distinct": arm.median(lambda run: run.distinct),
         "completions": arm.median(lambda run: run.completions),
         "active_s": arm.median(lambda run: run.active_s),
         "runs": [
-            dataclasses.asdict(run) | {"reached": reached}
+            dataclasses.asdict(run) | {"reached_s": reached and reached[0], "reached": reached and reached[1]}
             for run, reached in zip(arm.runs, arm.reached_each(), strict=True)
         ],
     }
@@ -105,12 +108,13 @@ def _page(study: Study, arms: Sequence[ArmFigures], machines: Sequence[Mapping[s
         "",
         "Scores are those that were confirmed at zero tolerance. % are of all completions, medians over the seeds: "
         "valid ones made a new valid program, improved ones one better than its parent; distinct is the share of "
-        "different new programs among the replies that held one. Quartiles are linear between two runs.",
+        "different new programs among the replies that held one. Quartiles are linear between two runs. A "
+        "target is reached by the end of a step.",
     ]
     for name, problem in study.problems.items():
         of_problem = [arm for arm in arms if arm.problem == name]
         if of_problem:
-            lines += ["", *_table(problem, of_problem), "", f"![{name}]({name}.png)"]
+            lines += ["", *_table(problem, of_problem), "", f"![{name}]({name}.png)", "", *_run_table(of_problem)]
     tests = _tests(study, arms)
     if tests:
         lines += ["", f"## Against {first}, over all problems", "", *_test_table(tests)]
@@ -133,7 +137,8 @@ def _table(problem: Problem, arms: Sequence[ArmFigures]) -> list[str]:
     """Return a problem's table, the best median first."""
     target = arms[0].target
     aim = "target" if target is None else f"{target:g}"
-    names = ("arm", "runs", "median", "worst to best", "quartiles", f"completions to {aim}", *_SHARES, "s")
+    spent = (f"completions to {aim}", f"s to {aim}")
+    names = ("arm", "runs", "median", "mean", "worst to best", "quartiles", *spent, *_SHARES, "s")
     rows = [
         f"## {problem.title} ({problem.unit}, {problem.direction})",
         "",
@@ -143,18 +148,33 @@ def _table(problem: Problem, arms: Sequence[ArmFigures]) -> list[str]:
     for arm in sorted(arms, key=lambda arm: arm.direction.rank(arm.quantile(0.5)), reverse=True):
         worst, low, median, high, best = (f"{arm.quantile(share / 4):.10g}" for share in range(5))
         shares = (f"{100 * arm.median(share):.1f}" for share in _SHARES.values())
-        entries = (arm.arm, str(len(arm.runs)), median, f"{worst} to {best}", f"{low} to {high}")
+        entries = (arm.arm, str(len(arm.runs)), median, f"{arm.mean:.10g}", f"{worst} to {best}", f"{low} to {high}")
         seconds = f"{arm.median(lambda run: run.active_s):.0f}"
-        rows.append(f"| {' | '.join((*entries, _reached(arm), *shares, seconds))} |")
+        rows.append(f"| {' | '.join((*entries, *_reached(arm), *shares, seconds))} |")
     return rows
 
 
-def _reached(arm: ArmFigures) -> str:
+def _reached(arm: ArmFigures) -> tuple[str, str]:
+    """Return the medians of completions and of seconds to the target, and how many runs reached it."""
     if arm.target is None:
-        return "-"
+        return "-", "-"
     count = sum(each is not None for each in arm.reached_each())
-    median = "never" if arm.reached is None else f"{arm.reached:.0f}"
-    return f"{median} ({count} of {len(arm.runs)})"
+    seconds, completions = ("never", "never") if arm.reached is None else (f"{each:.0f}" for each in arm.reached)
+    return f"{completions} ({count} of {len(arm.runs)})", seconds
+
+
+def _run_table(arms: Sequence[ArmFigures]) -> list[str]:
+    """Return each run of a problem, its best as it was verified exactly."""
+    names = ("arm", "seed", "best, exactly", "at completions; s", *_SHARES, "completions", "tokens", "s")
+    rows = [f"| {' | '.join(names)} |", f"|{' --- |' * len(names)}"]
+    for arm in arms:
+        for run in arm.runs:
+            seconds, made, _ = run.curve[-1] if run.curve else (0.0, 0, run.best)
+            shares = (f"{100 * share(run):.1f}" for share in _SHARES.values())
+            spent = (str(run.completions), str(run.tokens), f"{run.active_s:.0f}")
+            entries = (arm.arm, str(run.seed), run.exact or f"{run.best:.10g}", f"{made}; {seconds:.0f}")
+            rows.append(f"| {' | '.join((*entries, *shares, *spent))} |")
+    return rows
 
 
 def _test_table(tests: Sequence[SignTest]) -> list[str]:

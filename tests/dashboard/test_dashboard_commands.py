@@ -39,7 +39,8 @@ def refused(capsys: pytest.CaptureFixture[str], code: int, words: list[str], *pa
         (["compare", "arm=only-a-name"], ["arm=NAME:DIR,DIR"]),
         (["compare", "run=absent"], ["holds no run"]),
         (["compare", "runs=a", "run=b"], ["excludes"]),
-        (["compare", "loud=yes"], ["run, runs, arm, to"]),
+        (["compare", "loud=yes"], ["run, runs, arm, against, to"]),
+        (["compare", "run=a", "against=hours"], ["completions or minutes"]),
         (["compare", "loud"], ["key=value"]),
     ],
 )
@@ -127,6 +128,9 @@ def test_arms_are_drawn_as_png_and_svg(runs, tmp_path, capsys):
         assert all(f"{name}: " in out for name in names)
     assert "early: 1 runs" in out
     assert "late: 2 runs" in out
+    assert call(["compare", *one, "against=minutes", f"to={tmp_path}"]) == 0
+    assert re.search(r": 2 runs, after \d+:\d\d\.\d minutes median", capsys.readouterr().out)
+    assert b"minutes" in (tmp_path / "compare.svg").read_bytes()
 
 
 def test_a_report_that_cannot_be_written_says_where(runs, tmp_path, capsys):

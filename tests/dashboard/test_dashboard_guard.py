@@ -160,6 +160,7 @@ def test_no_page_holds_code_or_style_of_its_own(ask: Ask, key):
         "/runs/KEY/tree?root=4",
         "/runs/KEY/tree?root=x",
         "/compare?run=nobody",
+        "/compare?against=hours",
         "/docs",
         "/openapi.json",
     ],

@@ -222,6 +222,13 @@ def test_runs_are_chosen_and_compared_by_arm(visit, path):
     assert rows[0].split("\t")[1:4] == ["2", "8", "1.417"]  # the median of 1.404 and 1.43
     assert page.locator(".band").count() == 2  # of the best, and of the distance to the record
 
+    page.get_by_label("minutes").check()
+    page.get_by_role("button", name="Compare").click()
+    page.wait_for_url("**against=minutes")
+
+    assert re.fullmatch(r"\d+:\d\d\.\d", page.locator("main table tbody tr").inner_text().split("\t")[2])
+    assert page.get_by_text("Best against minutes").count() == 1
+
 
 def test_a_running_search_is_followed_without_reloading(visit, runs, key, tmp_path_factory):
     """While a run goes on its page grows; it stays the same document, and says when the run is over."""

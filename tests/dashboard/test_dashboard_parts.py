@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from benchmarks.dashboard import made_up_run
 from database.dashboard import Sprout
-from evolve.dashboard.arms import compare_runs, group_by_arm
+from evolve.dashboard.arms import Against, compare, compare_runs, group_by_arm
 from evolve.dashboard.bests import cards, run_best
 from evolve.dashboard.catalog import Catalog
 from evolve.dashboard.charts import Chart, Line, Stack, line_chart, stack_chart
@@ -194,7 +194,7 @@ def test_runs_that_differ_in_their_seed_are_one_arm(runs):
     """Folder, seed, recorded replies and budget make no arm; the size of a step does."""
     with Catalog(only=[runs / "first", runs / "second"]) as catalog:
         same = group_by_arm(catalog.all()[0])
-        (arm,) = compare_runs(same)
+        (arm,) = compare_runs(same, Against.COMPLETIONS)
     with Catalog(only=[runs / "first", runs / "made-up"]) as catalog:
         different = group_by_arm(catalog.all()[0])
 
@@ -206,6 +206,21 @@ def test_runs_that_differ_in_their_seed_are_one_arm(runs):
     assert sorted(arm.reached) == [8, 16]  # the first run needs a second step for the median
     assert len(different) == 2
     assert any("parents=32" in name for name in different)
+
+
+def test_a_score_costs_completions_or_minutes(runs):
+    """For what both arms reach the slow one needs half of the completions, and twice the minutes."""
+    with Catalog(only=[runs / "first"]) as catalog:
+        problem = catalog.all()[0][0].problem
+    by_completions = {"slow": [[(0.0, 1.0), (10.0, 2.0)]], "fast": [[(0.0, 1.0), (5.0, 1.5), (20.0, 1.7)]]}
+    by_minutes = {"slow": [[(0.0, 1.0), (4.0, 2.0)]], "fast": [[(0.0, 1.0), (0.5, 1.5), (2.0, 1.7)]]}
+
+    made = compare(problem, by_completions, Against.COMPLETIONS)
+    timed = compare(problem, by_minutes, Against.MINUTES)
+
+    assert [(arm.name, arm.xs[-1], arm.reached) for arm in made] == [("slow", 10, [10]), ("fast", 20, [20])]
+    assert [(arm.name, arm.xs[-1], arm.reached) for arm in timed] == [("slow", 4, [4]), ("fast", 2, [2])]
+    assert 0 < timed[1].xs[1] < 0.5  # a minute has parts
 
 
 def test_runs_of_two_problems_are_not_compared(runs):

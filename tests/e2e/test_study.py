@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 import signal
 import sqlite3
@@ -93,6 +94,7 @@ def test_runs_at_equal_time_end_on_time_and_are_finished(replies, tmp_path):
     assert "3 of 3 runs are finished" in text
     results = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
     assert [arm["median"] for arm in results["results"]] == [7.0, 7.0, 7.0]
+    assert b"<!-- minutes -->" in (tmp_path / "out" / "trivial.svg").read_bytes()  # the axis of its picture
 
 
 def test_a_killed_study_goes_on_and_makes_nothing_twice(replies, tmp_path):
@@ -130,7 +132,10 @@ def test_a_killed_study_goes_on_and_makes_nothing_twice(replies, tmp_path):
         ("top", 8.0, None),
     ]
     assert (out / "trivial.png").read_bytes().startswith(b"\x89PNG")
-    assert "| plain | 1 | 8 | 8 to 8 |" in (out / "results.md").read_text(encoding="utf-8")
+    page = (out / "results.md").read_text(encoding="utf-8")
+    assert "| plain | 1 | 8 | 8 | 8 to 8 |" in page
+    assert re.search(r"\| plain \| 1 \| 8(\.0+)? \| 4; \d+ \| 100\.0 \|.*\| 8 \| \d+ \| \d+ \|\n", page)
+    assert b"<!-- completions -->" in (out / "trivial.svg").read_bytes()
     assert earlier_versions(out / "trivial" / "ancestors-1") == {1: {0}, 2: {1}}
     assert earlier_versions(out / "trivial" / "plain-1") == {1: {0}, 2: {0}}
 

@@ -8,6 +8,7 @@ import yaml
 from support import TRIVIAL
 
 from evolve.config import GrpoConfig
+from evolve.dashboard.arms import Against
 from evolve.engine.scripted import ScriptedEngine
 from evolve.errors import ConfigError
 from evolve.options import parse_options
@@ -161,9 +162,18 @@ def test_a_run_that_never_reached_the_target_counts_as_the_slowest(reached, medi
     curves = [[(0.0, 0, 1.0)] + ([] if each is None else [(1.0, each, 2.5), (2.0, each + 1, 9.0)]) for each in reached]
     runs = [run(1.0, curve=curve) for curve in curves]
 
-    assert arm("p", "a", runs, target=2.0).reached_each() == reached
-    assert arm("p", "a", runs, target=2.0).reached == median
+    assert [each and each[1] for each in arm("p", "a", runs, target=2.0).reached_each()] == reached
+    assert arm("p", "a", runs, target=2.0).reached == (None if median is None else (1.0, median))
     assert arm("p", "a", runs).reached is None
+
+
+def test_a_curve_goes_on_to_the_end_of_its_run():
+    """Against completions and against minutes: each rise, then the best held until the run's end."""
+    found = run(3.0, curve=[(0.0, 0, 1.0), (1.5, 4, 3.0)])
+
+    assert found.points(Against.COMPLETIONS) == [(0.0, 1.0), (4.0, 3.0), (8.0, 3.0)]
+    assert found.points(Against.MINUTES) == [(0.0, 1.0), (0.025, 3.0), (2.0 / 60, 3.0)]
+    assert run(3.0).points(Against.MINUTES) == []
 
 
 def test_pairs_are_of_the_same_problem_and_seed():
