@@ -46,13 +46,18 @@ def doctor(words: Sequence[str], console: Console) -> int:
 
 
 def gpus() -> str:
-    """Return the names and memory of this machine's GPUs."""
+    """Return the names and memory of the GPUs that this process may use."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return "none found"
-    query = [tool, "--query-gpu=name,memory.total", "--format=csv,noheader"]
+    query = [tool, "--query-gpu=index,uuid,name,memory.total", "--format=csv,noheader"]
     answer = subprocess.run(query, capture_output=True, text=True, timeout=30, check=False)
-    return "; ".join(answer.stdout.split("\n")).strip("; ") or "none found"
+    rows = [line.split(", ", 2) for line in answer.stdout.splitlines() if line.count(", ") >= 2]
+    said = os.environ.get("CUDA_VISIBLE_DEVICES")  # noqa: TID251 (CUDA hides the others from whoever runs here)
+    if said is not None:
+        wanted = [word.strip() for word in said.split(",") if word.strip()]
+        rows = [row for row in rows if any(word == row[0] or row[1].startswith(word) for word in wanted)]
+    return "; ".join(row[2] for row in rows) or "none found"
 
 
 def _vllm() -> str:

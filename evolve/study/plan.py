@@ -191,12 +191,11 @@ def _check(path: Path, file: StudyFile) -> None:
 def _config(path: Path, file: StudyFile, name: str, arm: str, machine: Sequence[str]) -> Config:
     """Return the options of an arm on a problem; seed and folder are not set."""
     words: dict[str, str] = {}
-    for word in (*file.options, *file.problems[name].options, *file.arms[arm]):
-        key = word.partition("=")[0]
+    for layer in (file.options, file.problems[name].options, file.arms[arm], machine):
+        words = _over(words, {word.partition("=")[0]: word for word in layer})
+    for key, word in words.items():
         if _OWN.fullmatch(key):
             raise ConfigError(f"{path}: {word} cannot be an option of an arm or a problem: the study decides it")
-        words[key] = word
-    words |= {word.partition("=")[0]: word for word in machine}
     budget = {f"budget.{key}": f"budget.{key}={value}" for key, value in vars(file.budget).items() if value is not None}
     try:
         config = parse_options([f"problem={name}", *words.values(), *budget.values()])
@@ -204,6 +203,12 @@ def _config(path: Path, file: StudyFile, name: str, arm: str, machine: Sequence[
     except ConfigError as error:
         raise ConfigError(f"{path}: arm {arm} on {name}: {error}") from error
     return config
+
+
+def _over(words: Mapping[str, str], later: Mapping[str, str]) -> dict[str, str]:
+    """Return the words by option, later ones first; what belongs to a variant that they replace by another is gone."""
+    replaced = tuple(f"{key}." for key, word in later.items() if "." not in key and words.get(key, word) != word)
+    return {key: word for key, word in words.items() if not key.startswith(replaced)} | dict(later)
 
 
 def _seeded(config: Config, seed: int, folder: Path) -> Config:

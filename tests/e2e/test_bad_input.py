@@ -235,3 +235,26 @@ def test_doctor_reports_on_this_machine(evolve):
     assert done.returncode == 0, done.stderr
     for part in ("machine:", f"{len(os.sched_getaffinity(0))} cores", "GPU:", "engine vllm:", "sandbox: tier"):
         assert part in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("visible", "said"),
+    [(None, "Small, 8 MiB; Large, 9 MiB"), ("1", "Large, 9 MiB"), ("GPU-a", "Small, 8 MiB"), ("", "none found")],
+)
+def test_doctor_names_the_gpus_that_cuda_shows(visible, said, tmp_path):
+    """A machine's other GPUs are not a run's: `CUDA_VISIBLE_DEVICES` names some by number or by the start of a UUID."""
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\necho '0, GPU-aa, Small, 8 MiB'\necho '1, GPU-bb, Large, 9 MiB'\n", encoding="utf-8")
+    tool.chmod(0o755)
+    shown = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
+    program = "from evolve.doctor import gpus; print(gpus())"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin", **shown},
+        timeout=60,
+        check=True,
+    )
+
+    assert done.stdout.strip() == said

@@ -145,6 +145,24 @@ def test_runs_share_an_engine_exactly_if_they_ask_for_the_same(tmp_path):
         assert engines.built == 4
 
 
+def test_another_variant_leaves_the_options_of_the_first_behind(study_file, tmp_path):
+    """Options of all runs that belong to a learner are not those of an arm that has none; the rest stays."""
+    tree = yaml.safe_load(study_file.read_text(encoding="utf-8"))
+    tree["options"] += ["learner=grpo", "learner.kl=0.5", "reward.mode=improvement"]
+    arms = {"same": ["learner=grpo"], "none": ["learner=frozen"], "more": ["learner.learning_rate=0.25"]}
+    study_file.write_text(yaml.safe_dump({**tree, "arms": arms}), encoding="utf-8")
+
+    found = {cell.arm: cell.config for cell in load_study(study_file, tmp_path / "out").cells}
+
+    kinds = {arm: config.learner.kind for arm, config in found.items()}
+    learners = [found[arm].learner for arm in ("same", "more")]
+    assert kinds == {"same": "grpo", "none": "frozen", "more": "grpo"}
+    assert {config.reward.mode for config in found.values()} == {"improvement"}
+    assert [(each.kl, each.learning_rate) for each in learners if isinstance(each, GrpoConfig)] == [
+        (0.5, None), (0.5, 0.25)
+    ]  # fmt: skip
+
+
 def test_quantiles_go_from_the_worst_to_the_best():
     """Linear between two runs; where lower is better, the worst is the highest."""
     runs = [run(3.0), run(1.0), run(2.0)]
