@@ -108,6 +108,16 @@ class RunReports(RunAccess):
         with self._reading() as connection:
             return {row[0]: row[1] for row in connection.execute(query)}
 
+    def evaluation_totals(self) -> Mapping[Outcome, tuple[int, float]]:
+        """Return how many runs of the model's programs ended how, and their wall-clock seconds; no confirmations."""
+        query = (
+            select(EvaluationRow.outcome, func.count(), func.sum(EvaluationRow.wall_s))
+            .where(EvaluationRow.run_id == self.record.id, EvaluationRow.program_id > SEED_ID)
+            .group_by(EvaluationRow.outcome)
+        )
+        with self._reading() as connection:
+            return {row[0]: (row[1], row[2]) for row in connection.execute(query)}
+
     def attempts_made(self) -> int:
         """Return how many completions are stored; the seed program and merged ones are none of them."""
         return sum(self.outcome_counts().values())

@@ -30,6 +30,7 @@ class RunResult:
         bests: The program that the search began with and those that were confirmed, best first.
         quarantine: What looked like a new best and failed its check.
         curve: `(active seconds, completions, best score)` at each improvement, in order of time.
+        evaluations: How many runs of programs ended how, and their seconds, confirmations left out.
     """
 
     problem: Problem
@@ -39,6 +40,7 @@ class RunResult:
     quarantine: Sequence[Standing]
     curve: Sequence[tuple[float, int, float]]
     outcomes: Mapping[Outcome, int]
+    evaluations: Mapping[Outcome, tuple[int, float]]
     steps: Sequence[StepReport]
     tokens: int
     prompt_tokens: int
@@ -156,7 +158,7 @@ def summary(result: RunResult, *, drawn: bool) -> str:
     ]
     for outcome, count in sorted(result.outcomes.items(), key=lambda item: -item[1]):
         lines.append(f"| {outcome} | {count} | {100 * count / max(made, 1):.1f} |")
-    lines += ["", "## Where the time went", "", *_times(result.steps), ""]
+    lines += ["", "## Where the time went", "", *_times(result.steps), "", *_evaluations(result), ""]
     lines += ["![best against time](curve.png)", ""]
     lines += ["![best construction](best.png)", ""] if drawn else []
     source = (result.best.source or "").encode("utf-8", "backslashreplace").decode("utf-8")
@@ -215,6 +217,19 @@ def _records(result: RunResult) -> list[str]:
 
 def _active(steps: Sequence[StepReport]) -> float:
     return steps[-1].finished_s if steps else 0.0
+
+
+def _evaluations(result: RunResult) -> list[str]:
+    """Return for how long programs ran, from which a limit can be chosen."""
+    seconds = sum(each for _, each in result.evaluations.values())
+    if not seconds:
+        return []
+    late, lost = result.evaluations.get(Outcome.TIMED_OUT, (0, 0.0))
+    longest = max(run.wall_s for run in result.bests[0].runs)
+    return [
+        f"Programs ran for {seconds:.1f} s in all, {100 * lost / seconds:.0f} % of it those that ran into the limit of "
+        f"{result.problem.limits.wall_s:g} s ({late}; `problem.wall_s`). The best one took {longest:.2g} s at most."
+    ]
 
 
 def _times(steps: Sequence[StepReport]) -> list[str]:

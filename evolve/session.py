@@ -243,6 +243,7 @@ class Session:
             quarantine=in_quarantine(store),
             curve=best_curve(store.reports(), problem.direction),
             outcomes=store.outcome_counts(),
+            evaluations=store.evaluation_totals(),
             steps=store.reports()[1:],
             tokens=tokens,
             prompt_tokens=prompt_tokens,

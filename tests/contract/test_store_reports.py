@@ -1,11 +1,13 @@
 """What every store answers to a person who asks about a run."""
 
+from dataclasses import replace
+
 import pytest
 from attempts import attempt, child, valid
 
 from database import RunStore
 from evolve.errors import StoreError
-from evolve.types import Direction, Draw, Evaluation, Outcome
+from evolve.types import Confirmation, Direction, Draw, Evaluation, Origin, Outcome
 
 
 def test_best_programs_go_by_the_score_and_ties_to_the_older(run: RunStore) -> None:
@@ -57,3 +59,19 @@ def test_totals_count_completions_and_not_the_seed_program(run: RunStore) -> Non
     assert run.attempts_made() == 3
     assert run.token_totals() == (21, 60)
     assert run.evaluated() == (1, 1)
+
+
+def test_seconds_of_evaluation_go_by_how_it_ended(run: RunStore) -> None:
+    """Every run of a child counts, the seed program's and a confirmation's do not."""
+    assert run.evaluation_totals() == {}
+    runs = [
+        Evaluation(outcome=Outcome.VALID, seed=1, score=8.0, construction="[8]", wall_s=0.5),
+        Evaluation(outcome=Outcome.TIMED_OUT, seed=2, wall_s=2.0),
+    ]
+    run.insert_attempt(child(1, Outcome.TIMED_OUT, None, evaluations=tuple(runs)))
+    run.insert_attempt(valid(2, 1.0, evaluations=(replace(runs[0], wall_s=0.25),)))
+    run.insert_confirmation(
+        Confirmation(program_id=2, confirmed=True, reason="", origin=Origin.SCRATCH, evaluations=(runs[0], runs[0]))
+    )
+
+    assert run.evaluation_totals() == {Outcome.VALID: (2, 0.75), Outcome.TIMED_OUT: (1, 2.0)}

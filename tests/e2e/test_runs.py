@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -273,6 +274,23 @@ def test_the_report_says_when_evaluation_was_the_limit(sleep_s, latency_s, waite
 
     summary = (run / "report" / "summary.md").read_text(encoding="utf-8")
     assert ("The model waited for evaluations" in summary) is waited
+
+
+def test_the_report_says_what_the_time_limit_costs(evolve, replies, tmp_path):
+    """How much of the programs' time was lost in those that ran into it, beside what the best one took."""
+    run = tmp_path / "run"
+    words = ("rollout.parents=1", "rollout.samples=2", "budget.steps=1", "problem.wall_s=2")
+    file = replies([program(9, sleep_s=0.5), program(2, sleep_s=50)])
+    assert evolve(*trivial(file, run, *words)).returncode == 0
+
+    summary = (run / "report" / "summary.md").read_text(encoding="utf-8")
+    told = re.search(r"ran for (.*) s in all, (.*) % of it .* limit of 2 s \((\d+);.*The best one took (.*) s", summary)
+    assert told is not None, summary
+    seconds, share, late, longest = (float(word) for word in told.groups())
+    assert 2.5 < seconds < 6
+    assert 40 < share < 85
+    assert late == 1
+    assert 0.5 <= longest < 2
 
 
 def test_show_prints_runs_and_programs(evolve, replies, tmp_path):
