@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 from evolve.dashboard.texts import number
 
 WIDTH, HEIGHT = 520, 250
-LEFT, RIGHT, TOP, BOTTOM = 66, 12, 12, 34
+LEFT, RIGHT, TOP, BOTTOM = 66, 12, 18, 34
 #: More points than pixels only make a page heavy.
 POINTS = 360
 
@@ -191,11 +191,10 @@ class _Frame:
     def mark(self, y: float, name: str) -> Markup:
         """Return a horizontal line with its name."""
         left, height = self.place(self.x0, y)
-        above = height - 5 if height > TOP + 18 else height + 14
         return Markup(
             '<path class="mark" d="M{left:.1f} {height:.1f}H{right}"/>'
             '<text class="mark-name" x="{end}" y="{above:.1f}" text-anchor="end">{name}</text>'
-        ).format(left=left, height=height, right=WIDTH - RIGHT, end=WIDTH - RIGHT - 2, above=above, name=name)
+        ).format(left=left, height=height, right=WIDTH - RIGHT, end=WIDTH - RIGHT - 2, above=height - 5, name=name)
 
     def axes(self, x_name: str) -> Markup:
         """Return grid, tick labels and the name of the x axis."""
