@@ -10,7 +10,7 @@ from database.codec import unpack_messages
 from database.mapping import to_evaluation, to_program
 from database.rows import AttemptRow, ConfirmationRow, EvaluationRow, ProgramRow, PromptRow
 from evolve.errors import NotFoundError
-from evolve.types import Direction, Evaluation, Outcome, Program, PromptTally
+from evolve.types import REPLY_FAILURES, Direction, Evaluation, Outcome, Program, PromptTally, StepsTally
 
 #: The id of the seed program and of its attempt, which no model made; merged programs, of other runs, lie below it.
 SEED_ID = 0
@@ -130,6 +130,34 @@ class RunReports(RunAccess):
         with self._reading() as connection:
             tokens, prompt_tokens = connection.execute(query).one()
         return int(tokens or 0), int(prompt_tokens or 0)
+
+    def steps_tally(self, after_step: int, direction: Direction) -> StepsTally:
+        """Return what came of the completions of all steps after `after_step`."""
+        parent = aliased(ProgramRow)
+        gained = ProgramRow.score > parent.score if direction is Direction.MAX else ProgramRow.score < parent.score
+        query = (
+            select(
+                func.count(),
+                func.count(case((AttemptRow.outcome.not_in(REPLY_FAILURES), 1))),
+                func.count(ProgramRow.identity.distinct()),
+                func.count(ProgramRow.score),
+                func.count(case((gained, 1))),
+                func.count(case((ProgramRow.score != parent.score, 1))),
+            )
+            .outerjoin(ProgramRow, and_(ProgramRow.run_id == AttemptRow.run_id, ProgramRow.id == AttemptRow.id))
+            .outerjoin(parent, and_(parent.run_id == AttemptRow.run_id, parent.id == AttemptRow.parent_id))
+            .where(AttemptRow.run_id == self.record.id, AttemptRow.step > max(after_step, 0))
+        )
+        with self._reading() as connection:
+            completions, replied, distinct, valid, improved, changed = connection.execute(query).one()
+        return StepsTally(
+            completions=completions,
+            replied=replied,
+            distinct=distinct,
+            valid=valid,
+            improved=improved,
+            changed=changed,
+        )
 
     def prompt_tallies(self, direction: Direction) -> Iterator[PromptTally]:
         """Yield every prompt that the model was sent with what came of it; the text of one is read at a time."""

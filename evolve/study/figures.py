@@ -11,6 +11,35 @@ from evolve.standing import best_curve
 from evolve.study.plan import Study
 from evolve.types import REPLY_FAILURES, Direction, Outcome, Problem
 
+#: What the time around an update goes into, as `rl` names it.
+_TIMES = ("sync", "generate", "wait", "train")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LateFigures:
+    """The last third of a run's steps, by which a policy that collapses is known.
+
+    Attributes:
+        completions: Of these steps.
+        valid: Share of completions that made a new, valid program.
+        changed: Share of completions that made one with another score than its parent's.
+        improved: Share of completions that made one better than its parent.
+        distinct: Different new programs as a share of the replies that held a program.
+        updates: Of the model, in the whole run; steps from which there was nothing to learn are none.
+        entropy: Of the policy, nats a token, mean of the updates of these steps; None without one.
+        waited: Share of the updates' time in the whole run in which the learner waited for completions and for their
+            evaluation; None without an update.
+    """
+
+    completions: int
+    valid: float
+    changed: float
+    improved: float
+    distinct: float
+    updates: int
+    entropy: float | None
+    waited: float | None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFigures:
@@ -27,6 +56,7 @@ class RunFigures:
         distinct: Different new programs as a share of the replies that held a program.
         active_s: Wall-clock time in seconds, without the time between two bookings.
         curve: Each step's end at which the best had risen: active seconds, completions by then, the new best.
+        late: The last third of its steps; None in the records of earlier versions.
     """
 
     seed: int
@@ -39,6 +69,7 @@ class RunFigures:
     distinct: float
     active_s: float
     curve: Sequence[tuple[float, int, float]]
+    late: LateFigures | None = None
 
     def reached(self, target: float, direction: Direction) -> tuple[float, int] | None:
         """Return active seconds and completions by the end of the step in which the best reached a target, or None."""
@@ -154,6 +185,26 @@ def run_figures(run: OpenRun) -> RunFigures:
         distinct=distinct / max(programs, 1),
         active_s=reports[-1].finished_s,
         curve=best_curve(reports, direction),
+        late=_late(run, reports[-1].step),
+    )
+
+
+def _late(run: OpenRun, steps: int) -> LateFigures:
+    """Return the figures of the last third of a run's steps."""
+    after = steps * 2 // 3
+    tally, trainings = run.views.steps_tally(after, run.problem.direction), run.views.trainings()
+    entropies = [each.values["entropy"] for each in trainings if each.step > after and "entropy" in each.values]
+    times = {name: sum(each.values.get(f"{name}_s", 0.0) for each in trainings) for name in _TIMES}
+    whole = sum(times.values())
+    return LateFigures(
+        completions=tally.completions,
+        valid=tally.valid / max(tally.completions, 1),
+        changed=tally.changed / max(tally.completions, 1),
+        improved=tally.improved / max(tally.completions, 1),
+        distinct=tally.distinct / max(tally.replied, 1),
+        updates=sum(each.values.get("gradient_norm", 0.0) > 0 for each in trainings),
+        entropy=statistics.fmean(entropies) if entropies else None,
+        waited=(times["generate"] + times["wait"]) / whole if whole else None,
     )
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -115,6 +116,7 @@ def _page(study: Study, arms: Sequence[ArmFigures], machines: Sequence[Mapping[s
         of_problem = [arm for arm in arms if arm.problem == name]
         if of_problem:
             lines += ["", *_table(problem, of_problem), "", f"![{name}]({name}.png)", "", *_run_table(of_problem)]
+            lines += _late_table(of_problem)
     tests = _tests(study, arms)
     if tests:
         lines += ["", f"## Against {first}, over all problems", "", *_test_table(tests)]
@@ -175,6 +177,42 @@ def _run_table(arms: Sequence[ArmFigures]) -> list[str]:
             entries = (arm.arm, str(run.seed), run.exact or f"{run.best:.10g}", f"{made}; {seconds:.0f}")
             rows.append(f"| {' | '.join((*entries, *shares, *spent))} |")
     return rows
+
+
+def _late_table(arms: Sequence[ArmFigures]) -> list[str]:
+    """Return the last third of each arm's steps, medians over its runs, where any of them learned."""
+    late = {arm.arm: [run.late for run in arm.runs if run.late is not None] for arm in arms}
+    if not any(figures.updates for runs in late.values() for figures in runs):
+        return []
+    names = ("arm", "valid %", "changed %", "improved %", "distinct %", "entropy", "updates", "waited %")
+    rows = [
+        "",
+        "The last third of each run's steps, medians over the seeds. Changed ones are valid and do not have their "
+        "parent's score; entropy in nats a token. Updates are those of whole runs; of the time around them the learner "
+        "waited so many % for completions and evaluations.",
+        "",
+        f"| {' | '.join(names)} |",
+        f"|{' --- |' * len(names)}",
+    ]
+    for name, runs in late.items():
+        if runs:
+            shares = (
+                _percent(run.valid for run in runs),
+                _percent(run.changed for run in runs),
+                _percent(run.improved for run in runs),
+                _percent(run.distinct for run in runs),
+            )
+            entropies = [run.entropy for run in runs if run.entropy is not None]
+            entropy = f"{statistics.median(entropies):.3f}" if entropies else "-"
+            updates = f"{statistics.median(run.updates for run in runs):.0f}"
+            waited = _percent(run.waited for run in runs if run.waited is not None)
+            rows.append(f"| {' | '.join((name, *shares, entropy, updates, waited))} |")
+    return rows
+
+
+def _percent(shares: Iterable[float]) -> str:
+    found = list(shares)
+    return f"{100 * statistics.median(found):.1f}" if found else "-"
 
 
 def _test_table(tests: Sequence[SignTest]) -> list[str]:

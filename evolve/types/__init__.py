@@ -36,6 +36,7 @@ from evolve.types.rollout import (
     Request,
     RunRecord,
     StepReport,
+    StepsTally,
     Training,
 )
 
@@ -67,6 +68,7 @@ __all__ = [
     "RewardShape",
     "RunRecord",
     "StepReport",
+    "StepsTally",
     "Training",
     "Verdict",
 ]

@@ -164,6 +164,26 @@ class PromptTally:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StepsTally:
+    """What came of the completions of some steps.
+
+    Attributes:
+        replied: Completions whose reply held a program.
+        distinct: Different new programs among them.
+        valid: Completions that made a valid program of their own.
+        improved: Of them, those that are better than their parent.
+        changed: Of them, those that do not have their parent's score: most valid children may be near-copies.
+    """
+
+    completions: int
+    replied: int
+    distinct: int
+    valid: int
+    improved: int
+    changed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
     """What the learner did after one step.
 

@@ -7,7 +7,7 @@ from attempts import attempt, child, valid
 
 from database import RunStore
 from evolve.errors import StoreError
-from evolve.types import Confirmation, Direction, Draw, Evaluation, Origin, Outcome
+from evolve.types import Confirmation, Direction, Draw, Evaluation, Origin, Outcome, StepsTally
 
 
 def test_best_programs_go_by_the_score_and_ties_to_the_older(run: RunStore) -> None:
@@ -59,6 +59,31 @@ def test_totals_count_completions_and_not_the_seed_program(run: RunStore) -> Non
     assert run.attempts_made() == 3
     assert run.token_totals() == (21, 60)
     assert run.evaluated() == (1, 1)
+
+
+def test_the_tally_of_steps_counts_what_came_after_one(run: RunStore) -> None:
+    """By hand, in step 2: a better child, one that equals its parent, the same program twice, a crash, no code."""
+    run.insert_attempt(valid(1, 5.0))
+    children = (
+        valid(2, 1.5, step=2),
+        valid(3, 1.0, step=2),
+        valid(4, 0.5, step=2, identity="twin"),
+        valid(5, 0.5, step=2, identity="twin"),
+        child(6, Outcome.CRASHED, None, step=2),
+        attempt(7, step=2),
+    )
+    for stored in children:
+        run.insert_attempt(stored)
+
+    late = StepsTally(completions=6, replied=5, distinct=4, valid=4, improved=1, changed=3)
+    assert run.steps_tally(1, Direction.MAX) == late
+    assert run.steps_tally(1, Direction.MIN) == replace(late, improved=2)
+    assert run.steps_tally(-1, Direction.MAX) == StepsTally(
+        completions=7, replied=6, distinct=5, valid=5, improved=2, changed=4
+    )
+    assert run.steps_tally(2, Direction.MAX) == StepsTally(
+        completions=0, replied=0, distinct=0, valid=0, improved=0, changed=0
+    )
 
 
 def test_seconds_of_evaluation_go_by_how_it_ended(run: RunStore) -> None:

@@ -20,6 +20,7 @@ from evolve.compose import Clocks, open_run
 from evolve.errors import ConfigError
 from evolve.session import Outside
 from evolve.study import study
+from evolve.types import Training
 
 ARMS = {
     "plain": ["prompt.inspirations=0"],
@@ -248,6 +249,37 @@ def test_of_a_finished_run_its_record_is_enough(replies, tmp_path):
         for arm in result["results"]:
             del arm["active_s"]
     assert first == second
+
+
+def test_results_of_learning_runs_show_their_last_third(replies, tmp_path):
+    """By hand: a child worth what its parent is, two better ones, an invalid one; a record without it is left out."""
+    arms = {"plain": [], "other": ["prompt.inspirations=1"], "older": ["prompt.inspirations=0"]}
+    zero = "```python\ndef answer():\n    return sum(range(1))\n```"
+    answers = replies([*map(program, (5, 6, 7, 8)), zero, *map(program, (9, 1, "none"))])
+    common = ("database.url=null", "rollout.parents=1", "selection=best_of_n")
+    file, out = make(tmp_path, answers, *common, arms=arms), tmp_path / "out"
+    assert call(f"file={file}", f"to={out}")[0] == 0
+    folder = out / "trivial"
+    assert "last third" not in (out / "results.md").read_text(encoding="utf-8")
+
+    seconds = {"sync_s": 1.0, "generate_s": 2.0, "wait_s": 1.0, "train_s": 4.0, "gradient_norm": 0.5}
+    with open_run(folder / "plain-1") as (_, store):
+        steps = store.reports()[-1].step
+        for step, entropy in ((1, 0.9), (steps - 1, 0.5), (steps, 0.25)):
+            store.insert_training(Training(step=step, values={**seconds, "entropy": entropy}))
+    (folder / "plain-1" / "figures.json").unlink()
+    record = json.loads((folder / "older-1" / "figures.json").read_text(encoding="utf-8"))
+    del record["figures"]["late"]
+    (folder / "older-1" / "figures.json").write_text(json.dumps(record), encoding="utf-8")
+    assert call(f"file={file}", f"to={out}")[0] == 0
+
+    lines = (out / "results.md").read_text(encoding="utf-8").partition("last third")[2].splitlines()
+    assert steps == 4
+    assert [line for line in lines if line.startswith(("| plain |", "| other |", "| older |"))][:2] == [
+        "| plain | 75.0 | 50.0 | 50.0 | 100.0 | 0.375 | 3 | 37.5 |",
+        "| other | 75.0 | 50.0 | 50.0 | 100.0 | - | 0 | - |",
+    ]
+    assert not [line for line in lines if line.startswith("| older | 7")]
 
 
 def test_a_record_that_does_not_fit_is_refused_in_one_line(replies, tmp_path):
