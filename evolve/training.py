@@ -1,6 +1,5 @@
 """From a configuration to the learner that trains; `evolve.compose` imports this only when one is asked for."""
 
-import os
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -170,11 +169,22 @@ def _on_gpu() -> bool:
     return bool(torch.cuda.is_available())
 
 
+def available_bytes(meminfo: Path) -> float:
+    """Return how much of the machine's memory there is for a new program, by Linux's own account in `meminfo`.
+
+    What is free is less: model files and checkpoints that were read or written lately stay in memory until another
+    program needs the room.
+    """
+    amounts = dict(line.split(":", 1) for line in meminfo.read_text(encoding="ascii").splitlines())
+    return 1024.0 * int(amounts["MemAvailable"].removesuffix("kB"))
+
+
 def _machine(engine: VllmConfig, weights: int) -> Machine:
     if _on_gpu():
         import torch
 
         total = float(torch.cuda.get_device_properties(0).total_memory)
         return Machine(total=total, engine=engine.gpu_memory_utilization * total, on_gpu=True)
-    free = float(os.sysconf("SC_AVPHYS_PAGES")) * os.sysconf("SC_PAGE_SIZE")
-    return Machine(total=free, engine=engine.kv_cache_gib * _GIB + weights, on_gpu=False)
+    return Machine(
+        total=available_bytes(Path("/proc/meminfo")), engine=engine.kv_cache_gib * _GIB + weights, on_gpu=False
+    )

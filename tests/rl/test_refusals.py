@@ -1,11 +1,13 @@
 """What a learner refuses before any engine is started: each in one line that names the cure."""
 
 import json
+import os
 import struct
 import subprocess
 import sys
 from dataclasses import replace
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 from support import TRIVIAL
@@ -15,7 +17,7 @@ from evolve.errors import ConfigError
 from evolve.launch import Place
 from evolve.options import parse_options
 from evolve.run_folder import RunFolder
-from evolve.training import grpo_settings
+from evolve.training import available_bytes, grpo_settings
 from rl.memory import Machine, check_memory, needed_bytes
 from rl.settings import Method
 from tests.rl.toy import SETTINGS
@@ -164,6 +166,21 @@ def test_without_a_gpu_the_message_says_what_would_fit(large_model):
         check_memory(large_model, 1_500_000_000, SETTINGS, machine)
 
     check_memory(large_model, 1_500_000_000, replace(SETTINGS, method=Method.LORA), machine)
+
+
+def test_memory_that_only_holds_files_can_be_had(tmp_path):
+    """Linux keeps files in memory that were read lately; a machine full of them can train all the same."""
+    meminfo = tmp_path / "meminfo"
+    lines = (
+        "MemTotal:       24684092 kB",
+        "MemFree:         1048576 kB",
+        "MemAvailable:   20971520 kB",
+        "HugePages_Total: 0",
+    )
+    meminfo.write_text("\n".join(lines) + "\n", encoding="ascii")
+
+    assert available_bytes(meminfo) == 20 * GIB
+    assert 0 < available_bytes(Path("/proc/meminfo")) <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 @pytest.mark.parametrize(
