@@ -127,7 +127,7 @@ class ArmFigures:
 
     @property
     def reached(self) -> tuple[float, float] | None:
-        """The medians of seconds and of completions to the target; None where not even the slower half reached it."""
+        """The medians of seconds and of completions to the target; None where half of the runs or more did not."""
         each = [(math.inf, math.inf) if reached is None else reached for reached in self.reached_each()]
         seconds, completions = (float(statistics.median(column)) for column in zip(*each, strict=True))
         return (seconds, completions) if math.isfinite(completions) else None

@@ -206,7 +206,7 @@ def _config(path: Path, file: StudyFile, name: str, arm: str, machine: Sequence[
 
 
 def _over(words: Mapping[str, str], later: Mapping[str, str]) -> dict[str, str]:
-    """Return the words by option, later ones first; what belongs to a variant that they replace by another is gone."""
+    """Return the words by option, the later ones where both have one; those of a variant that is replaced are gone."""
     replaced = tuple(f"{key}." for key, word in later.items() if "." not in key and words.get(key, word) != word)
     return {key: word for key, word in words.items() if not key.startswith(replaced)} | dict(later)
 

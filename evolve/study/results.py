@@ -109,7 +109,8 @@ def _page(study: Study, arms: Sequence[ArmFigures], machines: Sequence[Mapping[s
         "",
         "Scores are those that were confirmed at zero tolerance. % are of all completions, medians over the seeds: "
         "valid ones made a new valid program, improved ones one better than its parent; distinct is the share of "
-        "different new programs among the replies that held one. Quartiles are linear between two runs. A "
+        "different new programs among the replies that held one. Of a best program the worst of its runs counts, and "
+        "their best construction is what was verified. Quartiles are linear between two runs. A "
         "target is reached by the end of a step.",
     ]
     for name, problem in study.problems.items():
@@ -166,15 +167,25 @@ def _reached(arm: ArmFigures) -> tuple[str, str]:
 
 
 def _run_table(arms: Sequence[ArmFigures]) -> list[str]:
-    """Return each run of a problem, its best as it was verified exactly."""
-    names = ("arm", "seed", "best, exactly", "at completions; s", *_SHARES, "completions", "tokens", "s")
+    """Return each run of a problem, with the best construction of its best program as it was verified exactly."""
+    names = (
+        "arm",
+        "seed",
+        "best",
+        "its construction, exactly",
+        "at completions; s",
+        *_SHARES,
+        "completions",
+        "tokens",
+        "s",
+    )
     rows = [f"| {' | '.join(names)} |", f"|{' --- |' * len(names)}"]
     for arm in arms:
         for run in arm.runs:
             seconds, made, _ = run.curve[-1] if run.curve else (0.0, 0, run.best)
             shares = (f"{100 * share(run):.1f}" for share in _SHARES.values())
             spent = (str(run.completions), str(run.tokens), f"{run.active_s:.0f}")
-            entries = (arm.arm, str(run.seed), run.exact or f"{run.best:.10g}", f"{made}; {seconds:.0f}")
+            entries = (arm.arm, str(run.seed), f"{run.best:.10g}", run.exact or "-", f"{made}; {seconds:.0f}")
             rows.append(f"| {' | '.join((*entries, *shares, *spent))} |")
     return rows
 

@@ -135,7 +135,7 @@ def test_a_killed_study_goes_on_and_makes_nothing_twice(replies, tmp_path):
     assert (out / "trivial.png").read_bytes().startswith(b"\x89PNG")
     page = (out / "results.md").read_text(encoding="utf-8")
     assert "| plain | 1 | 8 | 8 | 8 to 8 |" in page
-    assert re.search(r"\| plain \| 1 \| 8(\.0+)? \| 4; \d+ \| 100\.0 \|.*\| 8 \| \d+ \| \d+ \|\n", page)
+    assert re.search(r"\| plain \| 1 \| 8 \| 8(\.0+)? \| 4; \d+ \| 100\.0 \|.*\| 8 \| \d+ \| \d+ \|\n", page)
     assert b"<!-- completions -->" in (out / "trivial.svg").read_bytes()
     assert earlier_versions(out / "trivial" / "ancestors-1") == {1: {0}, 2: {1}}
     assert earlier_versions(out / "trivial" / "plain-1") == {1: {0}, 2: {0}}
