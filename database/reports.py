@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from sqlalchemy import Select, and_, case, func, select
+from sqlalchemy import ColumnElement, Select, and_, case, func, select
 from sqlalchemy.orm import aliased
 
 from database.access import RunAccess
@@ -18,6 +18,10 @@ SEED_ID = 0
 PROGRAMS = select(ProgramRow, AttemptRow.source).join(
     AttemptRow, and_(AttemptRow.run_id == ProgramRow.run_id, AttemptRow.id == ProgramRow.id)
 )
+#: The program that an attempt made, and its parent: either may be missing.
+PARENT = aliased(ProgramRow)
+CHILD_OF_ATTEMPT = and_(ProgramRow.run_id == AttemptRow.run_id, ProgramRow.id == AttemptRow.id)
+PARENT_OF_ATTEMPT = and_(PARENT.run_id == AttemptRow.run_id, PARENT.id == AttemptRow.parent_id)
 
 
 class RunReports(RunAccess):
@@ -133,19 +137,17 @@ class RunReports(RunAccess):
 
     def steps_tally(self, after_step: int, direction: Direction) -> StepsTally:
         """Return what came of the completions of all steps after `after_step`."""
-        parent = aliased(ProgramRow)
-        gained = ProgramRow.score > parent.score if direction is Direction.MAX else ProgramRow.score < parent.score
         query = (
             select(
                 func.count(),
                 func.count(case((AttemptRow.outcome.not_in(REPLY_FAILURES), 1))),
                 func.count(ProgramRow.identity.distinct()),
                 func.count(ProgramRow.score),
-                func.count(case((gained, 1))),
-                func.count(case((ProgramRow.score != parent.score, 1))),
+                func.count(case((_gained(direction), 1))),
+                func.count(case((ProgramRow.score != PARENT.score, 1))),
             )
-            .outerjoin(ProgramRow, and_(ProgramRow.run_id == AttemptRow.run_id, ProgramRow.id == AttemptRow.id))
-            .outerjoin(parent, and_(parent.run_id == AttemptRow.run_id, parent.id == AttemptRow.parent_id))
+            .outerjoin(ProgramRow, CHILD_OF_ATTEMPT)
+            .outerjoin(PARENT, PARENT_OF_ATTEMPT)
             .where(AttemptRow.run_id == self.record.id, AttemptRow.step > max(after_step, 0))
         )
         with self._reading() as connection:
@@ -161,19 +163,17 @@ class RunReports(RunAccess):
 
     def prompt_tallies(self, direction: Direction) -> Iterator[PromptTally]:
         """Yield every prompt that the model was sent with what came of it; the text of one is read at a time."""
-        parent = aliased(ProgramRow)
-        gained = ProgramRow.score > parent.score if direction is Direction.MAX else ProgramRow.score < parent.score
         sound = case((ProgramRow.identity.not_in(self._quarantined()), ProgramRow.score))
         tallies = (
             select(
                 AttemptRow.prompt_sha256,
                 func.count().label("completions"),
                 func.count(ProgramRow.score).label("valid"),
-                func.count(case((gained, 1))).label("improved"),
+                func.count(case((_gained(direction), 1))).label("improved"),
                 (func.max(sound) if direction is Direction.MAX else func.min(sound)).label("best"),
             )
-            .outerjoin(ProgramRow, and_(ProgramRow.run_id == AttemptRow.run_id, ProgramRow.id == AttemptRow.id))
-            .outerjoin(parent, and_(parent.run_id == AttemptRow.run_id, parent.id == AttemptRow.parent_id))
+            .outerjoin(ProgramRow, CHILD_OF_ATTEMPT)
+            .outerjoin(PARENT, PARENT_OF_ATTEMPT)
             .where(AttemptRow.run_id == self.record.id, AttemptRow.step > 0)
             .group_by(AttemptRow.prompt_sha256)
         )
@@ -204,3 +204,8 @@ class RunReports(RunAccess):
 
     def _no(self, noun: str, number: int) -> NotFoundError:
         return NotFoundError(f"run {self.record.id} has no {noun} {number}: list its programs with `evolve show`")
+
+
+def _gained(direction: Direction) -> ColumnElement[bool]:
+    """Return whether a program is better than its parent."""
+    return ProgramRow.score > PARENT.score if direction is Direction.MAX else ProgramRow.score < PARENT.score

@@ -16,7 +16,7 @@ _TIMES = ("sync", "generate", "wait", "train")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LateFigures:
+class LastThird:
     """The last third of a run's steps, by which a policy that collapses is known.
 
     Attributes:
@@ -56,7 +56,7 @@ class RunFigures:
         distinct: Different new programs as a share of the replies that held a program.
         active_s: Wall-clock time in seconds, without the time between two bookings.
         curve: Each step's end at which the best had risen: active seconds, completions by then, the new best.
-        late: The last third of its steps; None in the records of earlier versions.
+        last_third: The last third of its steps; None in the records of earlier versions.
     """
 
     seed: int
@@ -69,7 +69,7 @@ class RunFigures:
     distinct: float
     active_s: float
     curve: Sequence[tuple[float, int, float]]
-    late: LateFigures | None = None
+    last_third: LastThird | None = None
 
     def reached(self, target: float, direction: Direction) -> tuple[float, int] | None:
         """Return active seconds and completions by the end of the step in which the best reached a target, or None."""
@@ -185,18 +185,18 @@ def run_figures(run: OpenRun) -> RunFigures:
         distinct=distinct / max(programs, 1),
         active_s=reports[-1].finished_s,
         curve=best_curve(reports, direction),
-        late=_late(run, reports[-1].step),
+        last_third=_last_third(run, reports[-1].step),
     )
 
 
-def _late(run: OpenRun, steps: int) -> LateFigures:
+def _last_third(run: OpenRun, steps: int) -> LastThird:
     """Return the figures of the last third of a run's steps."""
     after = steps * 2 // 3
     tally, trainings = run.views.steps_tally(after, run.problem.direction), run.views.trainings()
     entropies = [each.values["entropy"] for each in trainings if each.step > after and "entropy" in each.values]
     times = {name: sum(each.values.get(f"{name}_s", 0.0) for each in trainings) for name in _TIMES}
     whole = sum(times.values())
-    return LateFigures(
+    return LastThird(
         completions=tally.completions,
         valid=tally.valid / max(tally.completions, 1),
         changed=tally.changed / max(tally.completions, 1),

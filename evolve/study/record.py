@@ -21,7 +21,7 @@ from evolve.doctor import gpus
 from evolve.errors import ConfigError
 from evolve.options import dump_config, leaves, load_config
 from evolve.run_folder import write_whole
-from evolve.study.figures import LateFigures, RunFigures, run_figures
+from evolve.study.figures import LastThird, RunFigures, run_figures
 from evolve.study.plan import Cell
 
 _FILE = "figures.json"
@@ -55,12 +55,14 @@ def read_record(cell: Cell) -> Record | None:
         tree = json.loads(file.read_text(encoding="utf-8"))
         figures = tree["figures"]
         curve = [(float(seconds), int(made), float(best)) for seconds, made, best in figures.pop("curve")]
-        late = figures.pop("late", None)
+        last_third = figures.pop("last_third", None)
         record = Record(
             config=load_config(yaml.safe_dump(tree["config"])),
             fingerprint=tree["fingerprint"],
             machine=tree["machine"],
-            figures=RunFigures(**figures, curve=curve, late=None if late is None else LateFigures(**late)),
+            figures=RunFigures(
+                **figures, curve=curve, last_third=None if last_third is None else LastThird(**last_third)
+            ),
         )
     except FileNotFoundError:
         return None

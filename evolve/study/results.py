@@ -117,7 +117,7 @@ def _page(study: Study, arms: Sequence[ArmFigures], machines: Sequence[Mapping[s
         of_problem = [arm for arm in arms if arm.problem == name]
         if of_problem:
             lines += ["", *_table(problem, of_problem), "", f"![{name}]({name}.png)", "", *_run_table(of_problem)]
-            lines += _late_table(of_problem)
+            lines += _last_third_table(of_problem)
     tests = _tests(study, arms)
     if tests:
         lines += ["", f"## Against {first}, over all problems", "", *_test_table(tests)]
@@ -190,10 +190,10 @@ def _run_table(arms: Sequence[ArmFigures]) -> list[str]:
     return rows
 
 
-def _late_table(arms: Sequence[ArmFigures]) -> list[str]:
+def _last_third_table(arms: Sequence[ArmFigures]) -> list[str]:
     """Return the last third of each arm's steps, medians over its runs, where any of them learned."""
-    late = {arm.arm: [run.late for run in arm.runs if run.late is not None] for arm in arms}
-    if not any(figures.updates for runs in late.values() for figures in runs):
+    thirds = {arm.arm: [run.last_third for run in arm.runs if run.last_third is not None] for arm in arms}
+    if not any(figures.updates for runs in thirds.values() for figures in runs):
         return []
     names = ("arm", "valid %", "changed %", "improved %", "distinct %", "entropy", "updates", "waited %")
     rows = [
@@ -205,7 +205,7 @@ def _late_table(arms: Sequence[ArmFigures]) -> list[str]:
         f"| {' | '.join(names)} |",
         f"|{' --- |' * len(names)}",
     ]
-    for name, runs in late.items():
+    for name, runs in thirds.items():
         if runs:
             shares = (
                 _percent(run.valid for run in runs),
