@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from problems.bin_packing.verify import Instance, Rule, play
+from problems.bin_packing.verify import Instance, play
+from problems.rules import LocalRule, Rule
 
 FOLDER = Path(__file__).parents[1] / "problems" / "bin_packing"
 RULES = {
@@ -45,12 +46,12 @@ def data_sets(notebook: Path) -> dict[str, list[Instance]]:
 def rule_of(file: Path) -> Rule:
     """Return a rule as the player wants it; what a program returns as an array is a list there."""
     priority = runpy.run_path(str(file))["priority"]
-    return lambda item, bins: np.asarray(priority(item, np.asarray(bins)), dtype=float).tolist()
+    return LocalRule(lambda item, bins: np.asarray(priority(item, np.asarray(bins)), dtype=float).tolist())
 
 
 def excess(instances: Sequence[Instance], rule: Rule) -> float:
     """Return the excess of the mean number of bins over the mean lower bound, in percent."""
-    bins = sum(play(instance, rule) for instance in instances)
+    bins = sum(play(instances, rule))
     return 100 * (bins / sum(instance.lower_bound for instance in instances) - 1)
 
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from evolve.types import Problem, ProblemKind, Verdict
 from problems import Verifier, load_problem, load_verifier, problem_names
+from problems.rules import LocalRule
 
 _REPEATS = 5
 #: Longest lists that are tried, the longest first.
@@ -62,7 +63,7 @@ def judging(problem: Problem) -> tuple[str, Callable[[], Verdict]]:
     """Return what is judged, and one judgement."""
     verifier, function = load_verifier(problem), seed_function(problem)
     if problem.kind is ProblemKind.RULE:
-        return "its seed's rule", lambda: verifier.judge(function)
+        return "its seed's rule", lambda: verifier.judge(LocalRule(function))
     what, construction = at_cap(verifier, function(*problem.arguments))
     return what, lambda: verifier.verify(construction)
 

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -24,6 +24,8 @@ from sandbox import frame
 #: One answer of a candidate: JSON text and array blocks, in bytes.
 ANSWER_BYTES = 1 << 20
 ARRAY_BYTES = 16 << 20
+#: Questions that are sent before the first of them is answered; sockets hold three times as much by default.
+AHEAD_BYTES = 64 << 10
 #: A construction is at most one answer, as JSON text.
 _REPLY_BYTES = 128 << 20
 #: Violations that are listed of one construction.
@@ -60,18 +62,60 @@ class VerifierError(Exception):
     """The verifier itself failed or took too long; never the candidate's fault."""
 
 
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """The candidate at the other end of a channel: what a verifier asks goes there as frames, and so do its answers.
+
+    Questions that are asked together are sent before the first is answered, at most `AHEAD_BYTES` of them. So much a
+    socket takes without waiting; the candidate may be waiting itself, until its answers are read.
+    """
+
+    channel: socket.socket
+
+    def __call__(self, *arguments: object) -> object:
+        """Return the answer to one question.
+
+        Raises:
+            FrameError: The answer is no acceptable frame.
+            EOFError: The candidate is gone.
+        """
+        return next(self.answers([arguments]))
+
+    def answers(self, questions: Iterable[Sequence[object]]) -> Iterator[object]:
+        """Yield the answer to each question, in order.
+
+        Raises:
+            FrameError: An answer is no acceptable frame.
+            EOFError: The candidate is gone.
+        """
+        for together in _batches(frame.encode(list(arguments)) for arguments in questions):
+            frame.send_encoded(self.channel, b"".join(together))
+            for _ in together:
+                yield frame.receive(self.channel, answer_bytes=ANSWER_BYTES, array_bytes=ARRAY_BYTES)
+
+
+def _batches(frames: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """Yield frames that follow one another, as many as are no longer than `AHEAD_BYTES` together, at least one."""
+    batch: list[bytes] = []
+    size = 0
+    for encoded in frames:
+        if batch and size + len(encoded) > AHEAD_BYTES:
+            yield batch
+            batch, size = [], 0
+        batch.append(encoded)
+        size += len(encoded)
+    if batch:
+        yield batch
+
+
 def judge(problem: Problem, verifier: Verifier, channel: socket.socket) -> Judgement:
     """Call the candidate at the other end of `channel`, judge its answers and close the channel."""
-
-    def call(*arguments: object) -> object:
-        frame.send(channel, list(arguments))
-        return frame.receive(channel, answer_bytes=ANSWER_BYTES, array_bytes=ARRAY_BYTES)
-
+    candidate = Candidate(channel)
     try:
         with channel:
             if problem.kind is ProblemKind.RULE:
-                return Judgement(kind=JudgementKind.VERDICT, verdict=verifier.judge(call))
-            answer = call(*problem.arguments)
+                return Judgement(kind=JudgementKind.VERDICT, verdict=verifier.judge(candidate))
+            answer = candidate(*problem.arguments)
         return Judgement(kind=JudgementKind.VERDICT, verdict=verifier.verify(answer))
     except frame.FrameError as error:
         return Judgement(kind=JudgementKind.MALFORMED, reason=str(error))
@@ -248,7 +292,3 @@ def main() -> None:
     _, _, descriptor, name, folder = sys.argv
     with socket.socket(fileno=int(descriptor)) as control:
         serve(control, load_problem(name, Path(folder)))
-
-
-#: What a problem of kind `rule` is judged through.
-Rule = Callable[..., object]

@@ -18,12 +18,11 @@ from evolve.errors import ProblemError
 from evolve.types import Bound, Direction, Problem, ProblemKind, ProblemLimits, Record, RewardShape
 from problems import openevolve
 from problems.fields import Fields
-from problems.judging import Rule, Verifier, beyond
+from problems.judging import Verifier, beyond
 
 __all__ = [
     "BLOCK_END",
     "BLOCK_START",
-    "Rule",
     "Verifier",
     "load_picture",
     "load_problem",

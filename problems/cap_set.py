@@ -2,21 +2,19 @@
 
 A cap set holds no three different vectors x, y, z of F_3^n with x + y + z = 0, that is, no three on a line. As in
 FunSearch (Romera-Paredes et al., Nature 625 (2024)) a rule gives each vector a priority, and a fixed greedy takes the
-vectors in that order where it can. The rule is asked vector by vector: 3^n calls cost the channel a second or two for
-n = 9, and a small model finds a function of one vector easier than one of them all.
+vectors in that order where it can. The rule is asked about each vector, and about all of them at once: 3^n calls cost
+the channel a second for n = 9, and a small model finds a function of one vector easier than one of them all.
 """
 
 import itertools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from evolve.types import Verdict
-
-#: Maps a vector, as a list of n numbers 0, 1 or 2, and n to its priority.
-Rule = Callable[..., object]
+from problems.rules import Rule
 
 #: Vectors over 0, 1 and 2, or places of such.
 Vectors = npt.NDArray[np.int64]
@@ -61,7 +59,7 @@ def greedy(priorities: Sequence[float], n: int) -> Vectors:
 
 
 def judge_priority(rule: Rule, n: int) -> Verdict:
-    """Play the rule: 3^n calls `rule(v, n)`, v a list, in lexicographic order.
+    """Play the rule: 3^n calls `rule(v, n)`, v a list of n numbers 0, 1 or 2, in lexicographic order.
 
     Returns:
         As score the size of the cap set; as measures the share of zeros in it, and how many different priorities there
@@ -69,8 +67,8 @@ def judge_priority(rule: Rule, n: int) -> Verdict:
         raises passes through.
     """
     priorities: list[float] = []
-    for vector in itertools.product(range(3), repeat=n):
-        answer = rule(list(vector), n)
+    vectors = list(itertools.product(range(3), repeat=n))
+    for vector, answer in zip(vectors, rule.answers([list(vector), n] for vector in vectors), strict=True):
         if type(answer) is not float and type(answer) is not int:
             return _refusal(vector, f"a number, got {type(answer).__name__}")
         if not -_LARGEST <= answer <= _LARGEST:

@@ -8,9 +8,7 @@ from pathlib import Path
 
 from evolve.errors import ProblemError
 from evolve.types import Direction, Problem, ProblemKind, Record, Verdict
-
-#: A program's answers to the verifier's calls, whatever process the program runs in.
-Rule = Callable[..., object]
+from problems.rules import Rule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,7 +35,7 @@ from sandbox.frame_format import (
 if TYPE_CHECKING:
     import socket
 
-__all__ = ["FrameError", "FrameFault", "FrameLimits", "Plain", "decode", "encode", "receive", "send"]
+__all__ = ["FrameError", "FrameFault", "FrameLimits", "Plain", "decode", "encode", "receive", "send", "send_encoded"]
 
 
 def decode(data: bytes | memoryview, *, limits: FrameLimits) -> Plain:
@@ -63,8 +63,17 @@ def send(sock: socket.socket, value: object) -> None:
         TypeError: As `encode`.
         ValueError: As `encode`.
     """
+    send_encoded(sock, encode(value))
+
+
+def send_encoded(sock: socket.socket, data: bytes) -> None:
+    """Send what `encode` returned, one frame or several.
+
+    Raises:
+        EOFError: The peer is gone.
+    """
     try:
-        sock.sendall(encode(value))
+        sock.sendall(data)
     except ConnectionError as error:
         raise EOFError("the peer closed the channel") from error
 

@@ -10,15 +10,13 @@ import math
 import random
 import sys
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 from evolve.types import Verdict
 from problems.exact import decimal_digits
-
-#: Maps an item and the remaining capacities of the bins on offer to one number for each bin.
-Rule = Callable[..., object]
+from problems.rules import Rule
 
 ITEMS = 500
 INSTANCES_PER_FAMILY = 4
@@ -98,25 +96,57 @@ def choose(answer: object, bins: int) -> int:
     return priorities.index(max(priorities))
 
 
-def play(instance: Instance, rule: Rule) -> int:
-    """Return how many bins the rule opens for the instance's items.
+class Packing:
+    """An instance that is being packed, one item after the other."""
+
+    def __init__(self, instance: Instance) -> None:
+        self.instance = instance
+        self._remaining: list[int] = []
+        self._fitting: list[int] = []
+
+    @property
+    def bins(self) -> int:
+        """How many are open."""
+        return len(self._remaining)
+
+    def question(self, position: int) -> "tuple[int, array[int]]":
+        """Return an item and the remaining capacities of the bins on offer, the empty one last."""
+        item = self.instance.items[position]
+        self._fitting = [number for number, space in enumerate(self._remaining) if space >= item]
+        return item, array("q", [*(self._remaining[number] for number in self._fitting), self.instance.capacity])
+
+    def put(self, position: int, answer: object) -> None:
+        """Put the item of the last question where the answer says.
+
+        Raises:
+            BadAnswerError: The answer is unusable; the message says which.
+        """
+        item = self.instance.items[position]
+        try:
+            chosen = choose(answer, len(self._fitting) + 1)
+        except BadAnswerError as error:
+            raise BadAnswerError(f"{self.instance.family} instance, item {position} (size {item}): {error}") from error
+        if chosen == len(self._fitting):
+            self._remaining.append(self.instance.capacity - item)
+        else:
+            self._remaining[self._fitting[chosen]] -= item
+
+
+def play(instances: Sequence[Instance], rule: Rule) -> list[int]:
+    """Return how many bins the rule opens for each instance's items.
+
+    All instances go on beside each other, item by item: no question of a round depends on another one's answer.
 
     Raises:
         BadAnswerError: An answer is unusable; the message says which.
     """
-    remaining: list[int] = []
-    for position, item in enumerate(instance.items):
-        fitting = [number for number, space in enumerate(remaining) if space >= item]
-        offer = array("q", [*(remaining[number] for number in fitting), instance.capacity])
-        try:
-            chosen = choose(rule(item, offer), len(fitting) + 1)
-        except BadAnswerError as error:
-            raise BadAnswerError(f"{instance.family} instance, item {position} (size {item}): {error}") from error
-        if chosen == len(fitting):
-            remaining.append(instance.capacity - item)
-        else:
-            remaining[fitting[chosen]] -= item
-    return len(remaining)
+    packings = [Packing(instance) for instance in instances]
+    for position in range(max(len(instance.items) for instance in instances)):
+        going = [packing for packing in packings if position < len(packing.instance.items)]
+        answers = rule.answers([packing.question(position) for packing in going])
+        for packing, answer in zip(going, answers, strict=True):
+            packing.put(position, answer)
+    return [packing.bins for packing in packings]
 
 
 def judge(rule: Rule) -> Verdict:
@@ -126,12 +156,14 @@ def judge(rule: Rule) -> Verdict:
         As score the mean excess over the instances, `100 * (bins - L1) / L1` in percent. Invalid as soon as one answer
         is not a list of one finite int or float for each bin. What the rule raises passes through.
     """
-    excesses: list[Fraction] = []
-    for instance in instances():
-        try:
-            used = play(instance, rule)
-        except BadAnswerError as error:
-            return Verdict(valid=False, reason=str(error))
-        excesses.append(Fraction(100 * (used - instance.lower_bound), instance.lower_bound))
+    every = list(instances())
+    try:
+        used = play(every, rule)
+    except BadAnswerError as error:
+        return Verdict(valid=False, reason=str(error))
+    excesses = [
+        Fraction(100 * (bins - instance.lower_bound), instance.lower_bound)
+        for bins, instance in zip(used, every, strict=True)
+    ]
     mean = sum(excesses, Fraction(0)) / len(excesses)
     return Verdict(valid=True, score=float(mean), exact=decimal_digits(mean))

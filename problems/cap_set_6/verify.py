@@ -1,7 +1,8 @@
 """Plays a priority rule for cap sets of F_3^6; see problems/cap_set.py."""
 
 from evolve.types import Verdict
-from problems.cap_set import Rule, judge_priority
+from problems.cap_set import judge_priority
+from problems.rules import Rule
 
 #: How long the vectors are.
 N = 6

@@ -7,7 +7,7 @@ import importlib.util
 import json
 import time
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,22 @@ from evolve.types import Record, Verdict
 from problems import load_problem, load_verifier
 from problems.bin_packing.verify import BadAnswerError, Instance, instances, play
 from problems.exact import decimal_digits
+from problems.rules import LocalRule
 
 Rule = Callable[[int, Any], Any]
 
-judge = load_verifier(load_problem("bin_packing")).judge
+VERIFIER = load_verifier(load_problem("bin_packing"))
+
+
+def judge(rule: Rule) -> Verdict:
+    """What a function of this process is worth."""
+    return VERIFIER.judge(LocalRule(rule))
+
+
+def bins_used(instance: Instance, rule: Rule) -> int:
+    """How many bins a function of this process opens for one instance."""
+    (bins,) = play([instance], LocalRule(rule))
+    return bins
 
 
 def remote(rule: Rule) -> Rule:
@@ -79,9 +91,9 @@ TINY = Instance(family="tiny", capacity=10, items=(6, 5, 4, 5, 2, 8))
 
 def test_a_tiny_instance_packs_as_by_hand() -> None:
     """First fit: 6+4, 5+5, 2+8. Worst fit: 6, 5+4, 5+2, 8. Always new: six bins. The bound is 30/10 = 3."""
-    assert play(TINY, lambda _, bins: [-k for k in range(len(bins))]) == 3
-    assert play(TINY, lambda _, bins: [*bins[:-1], 0]) == 4
-    assert play(TINY, lambda _, bins: [0] * (len(bins) - 1) + [1]) == 6
+    assert bins_used(TINY, lambda _, bins: [-k for k in range(len(bins))]) == 3
+    assert bins_used(TINY, lambda _, bins: [*bins[:-1], 0]) == 4
+    assert bins_used(TINY, lambda _, bins: [0] * (len(bins) - 1) + [1]) == 6
     assert TINY.lower_bound == 3
 
 
@@ -94,8 +106,26 @@ def test_the_offer_is_the_bins_that_fit_and_one_empty_bin() -> None:
         offers.append((item, bins.tolist()))
         return [-k for k in range(len(bins))]
 
-    play(TINY, first_fit)
+    bins_used(TINY, first_fit)
     assert offers == [(6, [10]), (5, [10]), (4, [4, 5, 10]), (5, [5, 10]), (2, [10]), (8, [8, 10])]
+
+
+def test_instances_that_go_on_together_are_packed_as_alone() -> None:
+    """Also where one is longer than another; a round asks about one item of each that is not done, together."""
+    rounds: list[int] = []
+
+    class Counting(LocalRule):
+        def answers(self, questions: Iterable[Sequence[object]]) -> Iterator[object]:
+            asked = list(questions)
+            rounds.append(len(asked))
+            return super().answers(asked)
+
+    def best_fit(_: int, bins: array[int]) -> list[int]:
+        return [-space for space in bins]
+
+    short = Instance(family="short", capacity=9, items=(5, 5, 4))
+    assert play([TINY, short], Counting(best_fit)) == [bins_used(TINY, best_fit), bins_used(short, best_fit)]
+    assert rounds == [2, 2, 2, 1, 1, 1]
 
 
 def test_ties_go_to_the_oldest_bin() -> None:
@@ -143,7 +173,7 @@ def test_the_third_family_punishes_rules_made_for_the_others() -> None:
     used: dict[str, int] = {}
     for record in load_problem("bin_packing").records:
         rule = remote(known_rule(record))
-        used[record.holder] = sum(play(one, rule) for one in instances() if one.family == "bimodal")
+        used[record.holder] = sum(bins_used(one, rule) for one in instances() if one.family == "bimodal")
     assert min(used, key=lambda holder: used[holder]) == "best fit"
 
 
@@ -196,7 +226,7 @@ def test_a_late_bad_answer_is_found_where_it_is() -> None:
             return [float("nan") if len(bins) == 3 and k == place else 0.0 for k in range(len(bins))]
 
         with pytest.raises(BadAnswerError, match=r"tiny instance, item 2 \(size 4\): expected finite numbers"):
-            play(TINY, rule)
+            bins_used(TINY, rule)
 
 
 def test_what_the_rule_raises_passes_through() -> None:

@@ -10,11 +10,18 @@ from constructions import needs_records, published
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evolve.types import Verdict
 from problems import load_problem, load_verifier
 from problems.cap_set import greedy, judge_priority
+from problems.rules import LocalRule
 
 Vector = tuple[int, ...]
-JUDGE = {n: load_verifier(load_problem(f"cap_set_{n}")).judge for n in (6, 8, 9)}
+VERIFIERS = {n: load_verifier(load_problem(f"cap_set_{n}")) for n in (6, 8, 9)}
+
+
+def judge(n: int, rule: Callable[..., object]) -> Verdict:
+    """What a function of this process is worth as a rule for cap sets of dimension n."""
+    return VERIFIERS[n].judge(LocalRule(rule))
 
 
 def is_cap_set(vectors: Collection[Vector]) -> bool:
@@ -82,7 +89,7 @@ def test_the_greedy_agrees_with_a_slow_one(priorities: list[float]) -> None:
 @pytest.mark.parametrize(("n", "size"), [(6, 64), (8, 256), (9, 512)])
 def test_the_seed_program_is_the_known_baseline(n: int, size: int) -> None:
     """The same priority for all takes the vectors over 0 and 1: 2^n of them."""
-    verdict = JUDGE[n](seed_rule(f"cap_set_{n}"))
+    verdict = judge(n, seed_rule(f"cap_set_{n}"))
     assert (verdict.valid, verdict.score, verdict.exact) == (True, float(size), str(size))
 
 
@@ -95,7 +102,7 @@ def test_the_rule_is_called_once_for_each_vector() -> None:
         v.clear()
         return 0
 
-    assert judge_priority(spoil, 3).score == 8
+    assert judge_priority(LocalRule(spoil), 3).score == 8
     assert calls == [(vector, 3) for vector in itertools.product(range(3), repeat=3)]
 
 
@@ -113,10 +120,10 @@ def test_the_largest_set_of_dimension_six_can_be_reached() -> None:
     record = load_problem("cap_set_6").record
     assert record is not None
     assert is_cap_set(best)
-    assert JUDGE[6](members_first(best)).exact == record.exact == "112"
+    assert judge(6, members_first(best)).exact == record.exact == "112"
     outside = next(v for v in itertools.product(range(3), repeat=6) if v not in best)
     assert not is_cap_set(best | {outside})
-    assert (JUDGE[6](lambda v, _: 2.0 if tuple(v) == outside else float(tuple(v) in best)).score or 0) < 112
+    assert (judge(6, lambda v, _: 2.0 if tuple(v) == outside else float(tuple(v) in best)).score or 0) < 112
 
 
 @needs_records
@@ -127,7 +134,7 @@ def test_the_published_set_earns_the_record() -> None:
     assert record is not None
     assert len(set(vectors)) == 512
     assert is_cap_set(vectors)
-    assert JUDGE[8](members_first(vectors)).exact == record.exact == "512"
+    assert judge(8, members_first(vectors)).exact == record.exact == "512"
     moved = ((vectors[0][0] + 1) % 3, *vectors[0][1:])
     assert moved in vectors or not is_cap_set([moved, *vectors[1:]])
 
@@ -159,7 +166,7 @@ def test_a_bad_answer_makes_the_rule_invalid(answer: object, expected: str) -> N
         calls.append(v)
         return answer if v[-1] == 2 else 0
 
-    verdict = JUDGE[8](rule)
+    verdict = judge(8, rule)
     assert (verdict.valid, verdict.score) == (False, None)
     assert verdict.reason == f"the priority of [0, 0, 0, 0, 0, 0, 0, 2] must be {expected}"
     assert len(calls) == 3
@@ -172,11 +179,11 @@ def test_what_the_rule_raises_passes_through() -> None:
         raise ConnectionResetError
 
     with pytest.raises(ConnectionResetError):
-        JUDGE[6](crash)
+        judge(6, crash)
 
 
 def test_the_measures_say_what_the_rule_is_like() -> None:
     """One priority for all gives a set of which half the numbers are 0; 112 vectors of Hill's cap, two priorities."""
-    assert JUDGE[6](seed_rule("cap_set_6")).measures == {"zeros": 0.5, "levels": 1.0}
+    assert judge(6, seed_rule("cap_set_6")).measures == {"zeros": 0.5, "levels": 1.0}
     # 32 vectors without a 0, and 80 with three of six.
-    assert JUDGE[6](members_first(potechin())).measures == {"zeros": 80 * 3 / (112 * 6), "levels": 2.0}
+    assert judge(6, members_first(potechin())).measures == {"zeros": 80 * 3 / (112 * 6), "levels": 2.0}

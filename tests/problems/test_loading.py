@@ -12,6 +12,7 @@ import yaml
 from evolve.errors import ProblemError
 from evolve.types import Direction, ProblemKind, Verdict
 from problems import load_picture, load_problem, load_verifier, problem_names
+from problems.rules import LocalRule
 
 Edit = Callable[[dict[str, Any]], object]
 
@@ -232,7 +233,7 @@ def test_a_verifier_that_returns_no_verdict_is_refused(folder: Path) -> None:
 def test_each_kind_is_judged_its_own_way_only() -> None:
     """A construction cannot be played and a rule cannot be verified; both say what to give instead."""
     with pytest.raises(ProblemError, match="verifies a construction; give it that, not a rule"):
-        load_verifier(load_problem("circle_packing")).judge(len)
+        load_verifier(load_problem("circle_packing")).judge(LocalRule(len))
     with pytest.raises(ProblemError, match="give it a program, not a construction"):
         load_verifier(load_problem("bin_packing")).verify([])
 
