@@ -48,7 +48,7 @@ def book(study: Study, outside: Outside) -> Booked:
     """
     clock, console = outside.clocks.monotonic, outside.console
     waiting = [cell for cell in study.cells if not is_finished(cell)]
-    in_use = 0
+    in_use: list[Cell] = []
     failed: dict[str, str] = {}
     with Engines() as engines:
         for place, cell in enumerate(waiting):
@@ -58,7 +58,7 @@ def book(study: Study, outside: Outside) -> Booked:
             try:
                 ended = _make(cell, engines, outside, left)
             except FolderInUseError:
-                in_use += 1
+                in_use.append(cell)
             except (EngineError, LearnerError) as error:
                 failed[str(cell)] = str(error)
                 engines.drop()
@@ -66,8 +66,9 @@ def book(study: Study, outside: Outside) -> Booked:
             else:
                 if ended is not None:
                     console.print(f"{cell}: {ended.reason}; best {ended.best!r}", highlight=False, markup=False)
-    unfinished = sum(not is_finished(cell) for cell in waiting)
-    return Booked(unfinished=unfinished, in_use=in_use, failed=failed, engines=engines.built)
+    unfinished = [cell for cell in waiting if not is_finished(cell)]
+    in_use = [cell for cell in in_use if cell in unfinished]
+    return Booked(unfinished=len(unfinished), in_use=len(in_use), failed=failed, engines=engines.built)
 
 
 def is_finished(cell: Cell) -> bool:

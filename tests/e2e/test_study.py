@@ -141,11 +141,8 @@ def test_a_killed_study_goes_on_and_makes_nothing_twice(replies, tmp_path):
     assert earlier_versions(out / "trivial" / "plain-1") == {1: {0}, 2: {0}}
 
 
-def test_two_processes_share_a_study(replies, tmp_path):
-    """Each run is made once, by one of them; the one that ends first says what the other is making."""
-    texts = replies([program(answer) for answer in ANSWERS])
-    slow = {"plain": ["engine.latency_s=3"], "top": ["selection=top_k"], "few": ["prompt.inspirations=1"]}
-    words = (f"file={make(tmp_path, texts, arms=slow)}", f"to={tmp_path / 'out'}")
+def made_by_two(tmp_path, *words):
+    """What two processes said that made a study: one, and another that began when the first had a run called plain."""
     other = subprocess.Popen(
         [sys.executable, "-m", "evolve", "study", *words], cwd=tmp_path, stdout=subprocess.PIPE, text=True
     )
@@ -158,15 +155,37 @@ def test_two_processes_share_a_study(replies, tmp_path):
         said, _ = other.communicate(timeout=60)
     finally:
         other.kill()
+    assert (code, other.returncode) == (0, 0)
+    return said, text
+
+
+def test_two_processes_share_a_study(replies, tmp_path):
+    """Each run is made once, by one of them; the one that ends first says what the other is making."""
+    texts = replies([program(answer) for answer in ANSWERS])
+    slow = {"plain": ["engine.latency_s=3"], "top": ["selection=top_k"], "few": ["prompt.inspirations=1"]}
+    words = (f"file={make(tmp_path, texts, arms=slow)}", f"to={tmp_path / 'out'}")
+    said, text = made_by_two(tmp_path, *words)
     begun = [[arm for arm in slow if f"trivial, {arm}, seed 1 (" in output] for output in (said, text)]
 
-    assert (code, other.returncode) == (0, 0)
     assert sorted(begun[0] + begun[1]) == sorted(slow)
     assert begun[0][0] == "plain"
     assert "left to other processes, which are making them: 1\n" in text
     counts = rows(tmp_path / "all.db", "select count(*), count(distinct id) from attempts group by run_id")
     assert counts == [(9, 9)] * 3
     assert "3 of 3 runs are finished" in said
+
+
+def test_what_another_process_has_finished_meanwhile_is_not_left_to_it(replies, tmp_path):
+    """The second process leaves out the run that the first is making, and ends when both are finished."""
+    texts = replies([program(answer) for answer in ANSWERS])
+    arms = {"plain": ["engine.latency_s=0.5"], "top": ["selection=top_k", "engine.latency_s=3"]}
+    words = (f"file={make(tmp_path, texts, arms=arms)}", f"to={tmp_path / 'out'}")
+    said, text = made_by_two(tmp_path, *words)
+
+    assert "left to other processes, which are making them: 1\n" in said
+    assert "trivial, top, seed 1 (" in text
+    assert "2 of 2 runs are finished" in text
+    assert "left to other processes" not in text
 
 
 def test_a_booking_ends_in_time_and_the_next_goes_on(replies, tmp_path):
