@@ -36,12 +36,14 @@ class Record:
         fingerprint: Of its problem's files.
         machine: Where it ended: platform, gpu, and the versions of python and thetaevolve.
         figures: What came of it.
+        program: The source of the program that its best score is of; None in the records of earlier versions.
     """
 
     config: Config
     fingerprint: str
     machine: Mapping[str, str]
     figures: RunFigures
+    program: str | None
 
 
 def read_record(cell: Cell) -> Record | None:
@@ -63,6 +65,7 @@ def read_record(cell: Cell) -> Record | None:
             figures=RunFigures(
                 **figures, curve=curve, last_third=None if last_third is None else LastThird(**last_third)
             ),
+            program=tree.get("program"),
         )
     except FileNotFoundError:
         return None
@@ -87,6 +90,7 @@ def record_of(cell: Cell) -> Record:
             fingerprint=run.record.fingerprint,
             machine=_machine(),
             figures=run_figures(run),
+            program=run.bests()[0].attempt.source,
         )
 
 
@@ -101,10 +105,11 @@ def write_record(cell: Cell, record: Record) -> None:
         "fingerprint": record.fingerprint,
         "machine": dict(record.machine),
         "figures": dataclasses.asdict(record.figures),
+        "program": record.program,
     }
     file = cell.folder / _FILE
     try:
-        write_whole(file, json.dumps(tree, ensure_ascii=False) + "\n")
+        write_whole(file, json.dumps(tree) + "\n")  # in ASCII, for a program may hold half a surrogate pair
     except OSError as error:
         raise ConfigError(
             f"cannot write {file}: {error.strerror}; free some space, then type the study again"
