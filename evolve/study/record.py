@@ -109,7 +109,7 @@ def write_record(cell: Cell, record: Record) -> None:
     }
     file = cell.folder / _FILE
     try:
-        write_whole(file, json.dumps(tree) + "\n")  # in ASCII, for a program may hold half a surrogate pair
+        write_whole(file, json.dumps(tree, ensure_ascii=False) + "\n")
     except OSError as error:
         raise ConfigError(
             f"cannot write {file}: {error.strerror}; free some space, then type the study again"
