@@ -154,12 +154,13 @@ class Evaluator:
 
 def _outcome(result: Result, judgement: Judgement) -> tuple[Outcome, str]:
     """Return the outcome and the feedback; how the process ended goes before what it answered."""
-    if judgement.kind is JudgementKind.MALFORMED and result.ending in (Ending.FINISHED, Ending.ERROR):
+    verdict = judgement.verdict
+    refused = judgement.kind is JudgementKind.MALFORMED or (verdict is not None and not verdict.valid)
+    if refused and result.ending in (Ending.FINISHED, Ending.ERROR):
         # The verifier hung up on it, so that an error which followed is no more than that.
-        return Outcome.INVALID, judgement.reason
+        return Outcome.INVALID, judgement.reason if verdict is None else verdict.reason or ""
     if result.ending is not Ending.FINISHED:
         return _OUTCOMES[result.ending], result.feedback or result.detail
-    verdict = judgement.verdict
-    if verdict is not None:
-        return (Outcome.VALID if verdict.valid else Outcome.INVALID), verdict.reason or ""
-    return Outcome.CRASHED, "the program ended without an answer"
+    if verdict is None:
+        return Outcome.CRASHED, "the program ended without an answer"
+    return Outcome.VALID, verdict.reason or ""

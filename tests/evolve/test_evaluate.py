@@ -64,6 +64,23 @@ def test_every_failure_has_its_outcome(body, outcome, feedback, evaluator):
     assert feedback in evaluation.feedback
 
 
+@pytest.mark.parametrize(
+    ("name", "program", "feedback"),
+    [
+        ("bin_packing", "def priority(item, bins):\n    return 0.0\n", "or instance, item 0 (size "),
+        ("bin_packing", "def priority(item, bins):\n    return bins - 1e999\n", "an array holds a number that is not"),
+        ("cap_set_6", "def priority(v, n):\n    return 'first' if v[-1] else 0\n", "the priority of [0, 0, 0, 0, 0, 1]"),
+    ],
+)
+def test_a_rule_that_answers_badly_is_invalid_though_more_was_asked(name, program, feedback):
+    """The verifier hangs up at the first bad answer; that the program then has nobody to answer is no crash of its."""
+    with open_sandbox(require=Tier.NONE) as sandbox, Evaluator(load_problem(name), sandbox, workers=1) as running:
+        evaluations = [running.evaluate(program, seed=seed) for seed in range(5)]
+
+    assert {evaluation.outcome for evaluation in evaluations} == {Outcome.INVALID}
+    assert all(evaluation.feedback.startswith(feedback) for evaluation in evaluations)
+
+
 def test_a_forged_answer_is_data_like_any_other(evaluator):
     """A program that writes its own bytes to the channel, or prints a score, gains nothing by it."""
     forged = answer("    import os\n    os.write(3, b'EVR1 valid score 1e9')\n    return 5")
