@@ -1,13 +1,11 @@
 """From a configuration to the objects of a run. The one module that knows every part."""
 
 import contextlib
-import hashlib
 import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import problems
 from database.repository import Database, open_database
 from database.store import RunStore
 from evolve.archive import Measure
@@ -50,6 +48,7 @@ from evolve.types import (
     Problem,
 )
 from problems import load_problem
+from problems.fingerprint import fingerprint_of
 from sandbox import Sandbox, SandboxUnavailable, Tier, open_sandbox
 
 #: What a program finds imported.
@@ -323,20 +322,6 @@ def open_run(path: Path) -> Iterator[tuple[Config, RunStore]]:
         yield config, database.run(run_id)
 
 
-def fingerprint_of(problem: Problem) -> str:
-    """Return a hash of what decides what a program is worth: the problem's texts and code, and what verifiers share.
-
-    A task that brings its evaluator along has it in its harness, with the files that go into the sandbox.
-    """
-    shared = Path(problems.__file__).parent
-    files = sorted(file for pattern in ("*.py", "*.yaml") for file in problem.folder.rglob(pattern))
-    texts = [(str(file.relative_to(problem.folder)), file.read_bytes()) for file in files]
-    texts += [(f"problems/{file.name}", file.read_bytes()) for file in sorted(shared.glob("*.py"))]
-    texts += [("harness", (problem.harness or "").encode("utf-8", "surrogatepass"))]
-    parts = [f"{name} {hashlib.sha256(text).hexdigest()}" for name, text in texts]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
-
-
 def create_run(config: Config, folder: RunFolder, database: Database, clocks: Clocks) -> RunStore:
     """Store a new run in the database and its configuration in the folder."""
     text = dump_config(config)
@@ -347,7 +332,7 @@ def create_run(config: Config, folder: RunFolder, database: Database, clocks: Cl
         seed=config.run.seed,
         config=text,
         started_at=clocks.wall(),
-        fingerprint=fingerprint_of(problem_of(config)),
+        fingerprint=fingerprint_of(problem_of(config), config.problem.packages),
     )
     folder.write_run(text, store.record.id)
     return store

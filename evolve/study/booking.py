@@ -6,19 +6,19 @@ name; of a finished run its record is enough (`record.py`). Bookings may go on b
 each leaves out the runs that another is making.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from evolve.budget import Tally, spent
-from evolve.compose import build_budget, open_run_database
-from evolve.errors import ConfigError, EngineError, FolderInUseError, LearnerError
+from evolve.compose import build_budget, open_run, open_run_database
+from evolve.errors import ConfigError, EvolveError, FolderInUseError, InputError
 from evolve.options import load_config
 from evolve.run_folder import RunFolder, existing_run_folder, read_run
 from evolve.session import Ended, Outside, Session, new_session, next_session
 from evolve.study.engines import Engines
 from evolve.study.plan import Cell, Study
-from evolve.study.record import Record, read_record, record_of, refuse_another, write_record
+from evolve.study.record import Record, read_record, record_of, refuse_other_options, write_record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,13 +41,17 @@ class Booked:
 def book(study: Study, outside: Outside) -> Booked:
     """Make runs until `outside.until`, or until all are finished.
 
-    A run whose engine or learner fails is left, and the next one goes on with a new engine.
+    A run whose engine or learner fails, or that is refused, is left, and the next one goes on with a new engine.
 
     Raises:
-        ConfigError: A run's folder holds another run than the study asks for.
+        ConfigError: A run's folder holds another run than the study asks for, or one that a new run of the problem
+            could not be compared with, for the problem's files have changed.
+        InputError: The very first run is refused: what it lacks, the others lack as well.
     """
     clock, console = outside.clocks.monotonic, outside.console
     waiting = [cell for cell in study.cells if not is_finished(cell)]
+    if outside.until is None or clock() < outside.until:
+        _refuse_other_files(study, {cell.problem for cell in waiting})
     in_use: list[Cell] = []
     failed: dict[str, str] = {}
     with Engines() as engines:
@@ -59,7 +63,9 @@ def book(study: Study, outside: Outside) -> Booked:
                 ended = _make(cell, engines, outside, left)
             except FolderInUseError:
                 in_use.append(cell)
-            except (EngineError, LearnerError) as error:
+            except EvolveError as error:
+                if isinstance(error, InputError) and cell is waiting[0]:
+                    raise
                 failed[str(cell)] = str(error)
                 engines.drop()
                 console.print(f"{cell} failed: {error}", highlight=False, markup=False)
@@ -91,7 +97,7 @@ def is_finished(cell: Cell) -> bool:
     text, run_id = read_run(cell.folder)
     with open_run_database(cell.config, RunFolder(cell.folder)) as database:
         store = database.run(run_id)
-        refuse_another(cell, load_config(text), store.record.fingerprint)
+        refuse_other_options(cell, load_config(text))
         reports = store.reports()
         if not reports:
             return False
@@ -99,6 +105,27 @@ def is_finished(cell: Cell) -> bool:
         tally = Tally(cell.direction, completions=store.attempts_made(), tokens=tokens, best=reports[-1].best)
     budget = build_budget(cell.config)
     return spent(budget, tally, steps=len(reports) - 1, active_s=reports[-1].finished_s) is not None
+
+
+def _refuse_other_files(study: Study, problems: Collection[str]) -> None:
+    """Refuse to make runs of problems of which there are runs that were made before the problem's files changed."""
+    for cell in study.cells:
+        # It is empty in runs of early versions.
+        if cell.problem in problems and (fingerprint := _fingerprint(cell)) and fingerprint != cell.fingerprint:
+            raise ConfigError(
+                f"{cell.folder} holds a run of {cell.problem}, whose files have changed since: scores may not compare; "
+                "name another folder with to=DIR, or move that run away"
+            )
+
+
+def _fingerprint(cell: Cell) -> str:
+    """Return that of the run which lies in a cell's folder, finished or not; nothing where there is none."""
+    if (record := read_record(cell)) is not None:
+        return record.fingerprint
+    if not (cell.folder / "run.yaml").exists():
+        return ""
+    with open_run(cell.folder) as (_, store):
+        return store.record.fingerprint
 
 
 def _is_enough(cell: Cell, record: Record) -> bool:

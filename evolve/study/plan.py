@@ -7,12 +7,13 @@ from pathlib import Path
 
 import yaml
 
-from evolve.compose import fingerprint_of, problem_of
+from evolve.compose import problem_of
 from evolve.config import Config
 from evolve.errors import ConfigError
 from evolve.options import parse_options, typed
 from evolve.study.engines import engine_key
 from evolve.types import Direction, Problem
+from problems.fingerprint import fingerprint_of
 
 #: Options that the study itself decides.
 _OWN = re.compile(r"problem|problem\.name|run\..*|budget\..*")
@@ -72,7 +73,7 @@ class Cell:
     """One run of a study.
 
     Attributes:
-        fingerprint: Of the problem's files, on which it depends what a program is worth.
+        fingerprint: Of the problem's files and limits, on which it depends what a program is worth.
     """
 
     problem: str
@@ -137,12 +138,12 @@ def load_study(path: Path, folder: Path, machine: Sequence[str] = ()) -> Study:
     file = _read(path)
     configs = {(name, arm): _config(path, file, name, arm, machine) for name in file.problems for arm in file.arms}
     problems = {name: problem_of(configs[name, next(iter(file.arms))]) for name in file.problems}
-    fingerprints = {name: fingerprint_of(problem) for name, problem in problems.items()}
+    fingerprints = {key: fingerprint_of(problem_of(config), config.problem.packages) for key, config in configs.items()}
     cells = [
         Cell(
             problem=name,
             direction=problems[name].direction,
-            fingerprint=fingerprints[name],
+            fingerprint=fingerprints[name, arm],
             arm=arm,
             config=_seeded(configs[name, arm], seed, folder / name / f"{arm}-{seed}"),
         )

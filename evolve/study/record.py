@@ -33,7 +33,7 @@ class Record:
 
     Attributes:
         config: Its options, without those that depend on the machine, and without the budget.
-        fingerprint: Of its problem's files.
+        fingerprint: Of its problem's files and limits.
         machine: Where it ended: platform, gpu, and the versions of python and thetaevolve.
         figures: What came of it.
         program: The source of the program that its best score is of; None in the records of earlier versions.
@@ -73,7 +73,7 @@ def read_record(cell: Cell) -> Record | None:
         raise ConfigError(
             f"{file} cannot be read ({error}): delete it, and the run's database is read again"
         ) from error
-    refuse_another(cell, record.config, record.fingerprint)
+    refuse_other_options(cell, record.config)
     return record
 
 
@@ -116,13 +116,11 @@ def write_record(cell: Cell, record: Record) -> None:
         ) from error
 
 
-def refuse_another(cell: Cell, stored: Config, fingerprint: str) -> None:
-    """Refuse a folder whose run was made with other options, or with other files of the problem.
-
-    The budget and what depends on the machine may differ.
+def refuse_other_options(cell: Cell, stored: Config) -> None:
+    """Refuse a folder whose run was made with other options. The budget and what depends on the machine may differ.
 
     Raises:
-        ConfigError: An option differs, or the problem's statement, seed program or verifier has changed since.
+        ConfigError: An option differs.
     """
     ours, theirs = (dict(leaves(yaml.safe_load(dump_config(_essence(each))))) for each in (cell.config, stored))
     for name in sorted(ours.keys() | theirs.keys()):
@@ -131,11 +129,6 @@ def refuse_another(cell: Cell, stored: Config, fingerprint: str) -> None:
                 f"{cell.folder} holds a run with {name}={theirs.get(name)}, the study asks for {ours.get(name)}: name "
                 "another folder with to=DIR, or move that run away"
             )
-    if fingerprint and fingerprint != cell.fingerprint:  # it is empty in runs of early versions
-        raise ConfigError(
-            f"{cell.folder} holds a run of {cell.problem}, whose files have changed since: scores may not compare; "
-            "name another folder with to=DIR, or move that run away"
-        )
 
 
 def _essence(config: Config) -> Config:

@@ -12,7 +12,7 @@ from evolve.dashboard.figures import draw_arms
 from evolve.errors import ConfigError
 from evolve.study.booking import is_finished
 from evolve.study.figures import ArmFigures, RunFigures, SignTest, arms_of, sign_tests
-from evolve.study.plan import Study
+from evolve.study.plan import Cell, Study
 from evolve.study.record import Record, read_record, record_of
 from evolve.types import Problem
 
@@ -27,9 +27,10 @@ def write_results(study: Study) -> list[ArmFigures]:
     """Write the results of the finished runs into the study's folder, and return them.
 
     Raises:
-        ConfigError: The folder cannot be written.
+        ConfigError: The folder cannot be written, or holds runs of a problem before and after its files changed.
     """
     records = {str(cell): read_record(cell) or record_of(cell) for cell in study.cells if is_finished(cell)}
+    changed = _changed(study, records)
     found = arms_of(study, {cell: record.figures for cell, record in records.items()})
     try:
         study.folder.mkdir(parents=True, exist_ok=True)
@@ -40,14 +41,42 @@ def write_results(study: Study) -> list[ArmFigures]:
             for suffix in ("png", "svg") if compared else ():
                 draw_arms(compared, study.folder / f"{name}.{suffix}")
         machines = _machines(records.values())
-        tree = json.dumps(_tree(study, found, machines), indent=2, ensure_ascii=False)
+        tree = json.dumps(_tree(study, found, machines, changed), indent=2, ensure_ascii=False)
         (study.folder / "results.json").write_text(tree + "\n", encoding="utf-8")
-        (study.folder / "results.md").write_text(_page(study, found, machines), encoding="utf-8")
+        (study.folder / "results.md").write_text(_page(study, found, machines, changed), encoding="utf-8")
     except OSError as error:
         raise ConfigError(
             f"cannot write to {study.folder}: {error.strerror}; name another folder with to=DIR"
         ) from error
     return found
+
+
+def _changed(study: Study, records: Mapping[str, Record]) -> list[str]:
+    """Return the problems whose files have changed since their runs were made.
+
+    Args:
+        study: The study.
+        records: Of its finished runs, by the cell's text.
+
+    Raises:
+        ConfigError: Runs of one problem were made with different files.
+    """
+    made: dict[str, tuple[Cell, bool]] = {}  # of each problem, a run by which the others are judged
+    seen: dict[tuple[str, str], str] = {}
+    for cell in study.cells:
+        record = records.get(str(cell))
+        if record is None or not record.fingerprint:  # it is empty in runs of early versions
+            continue
+        is_changed = record.fingerprint != cell.fingerprint
+        first, first_changed = made.setdefault(cell.problem, (cell, is_changed))
+        # Arms may differ in their limits, and so in their fingerprints.
+        same = seen.setdefault((cell.problem, cell.arm), record.fingerprint) == record.fingerprint
+        if is_changed != first_changed or not same:
+            raise ConfigError(
+                f"{cell.folder} holds a run of {cell.problem} with other files of the problem than those of other runs "
+                f"beside {first.folder}: scores may not compare; move those of one kind away"
+            )
+    return [name for name, (_, is_changed) in made.items() if is_changed]
 
 
 def _tests(study: Study, arms: Sequence[ArmFigures]) -> list[SignTest]:
@@ -59,13 +88,16 @@ def _machines(records: Iterable[Record]) -> list[Mapping[str, str]]:
     return list({str(record.machine): record.machine for record in records}.values())
 
 
-def _tree(study: Study, arms: Sequence[ArmFigures], machines: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+def _tree(
+    study: Study, arms: Sequence[ArmFigures], machines: Sequence[Mapping[str, str]], changed: Sequence[str]
+) -> dict[str, Any]:
     """Return what results.json holds."""
     return {
         "study": study.name,
         **dataclasses.asdict(study.file),
         "models": _models(study),
         "machines": list(machines),
+        "files_changed_since": list(changed),
         "runs": {"planned": len(study.cells), "finished": sum(len(arm.runs) for arm in arms)},
         "results": [_arm_tree(arm, study.problems[arm.problem]) for arm in arms],
         "tests": [{**dataclasses.asdict(test), "p": test.p} for test in _tests(study, arms)],
@@ -96,7 +128,9 @@ def _arm_tree(arm: ArmFigures, problem: Problem) -> dict[str, Any]:
     }
 
 
-def _page(study: Study, arms: Sequence[ArmFigures], machines: Sequence[Mapping[str, str]]) -> str:
+def _page(
+    study: Study, arms: Sequence[ArmFigures], machines: Sequence[Mapping[str, str]], changed: Sequence[str]
+) -> str:
     """Return what results.md holds."""
     file, first = study.file, next(iter(study.file.arms))
     budget = f"{file.budget.completions} completions" if file.budget.completions else f"{file.budget.minutes:g} minutes"
@@ -113,6 +147,11 @@ def _page(study: Study, arms: Sequence[ArmFigures], machines: Sequence[Mapping[s
         "their best construction is what was verified. Quartiles are linear between two runs. A "
         "target is reached by the end of a step.",
     ]
+    if changed:
+        lines += [
+            "",
+            f"Since these runs were made, files have changed by which programs are judged: {', '.join(changed)}.",
+        ]
     for name, problem in study.problems.items():
         of_problem = [arm for arm in arms if arm.problem == name]
         if of_problem:

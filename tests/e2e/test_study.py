@@ -222,17 +222,22 @@ def test_a_folder_with_another_run_is_refused(replies, tmp_path):
     assert rows(tmp_path / "all.db", "select count(*) from attempts where step > 0") == [(8,)]
 
 
-def test_a_run_of_the_problem_as_it_was_is_refused(replies, tmp_path):
-    """Its verifier has changed since: neither the run nor its record stands in the results."""
+def study_of_a_copy(tmp_path: Path, replies, **more) -> tuple[Path, Path, list[str]]:
+    """Return a copy of the trivial problem, the file of a study of it, and the words that make the study."""
     problem = tmp_path / "problem"
     shutil.copytree(TRIVIAL, problem)
-    answers = replies([program(answer) for answer in ANSWERS])
-    words = (f"file={make(tmp_path, answers, arms={'plain': []}, completions=4)}", f"to={tmp_path / 'out'}")
-    file = Path(words[0].partition("=")[2])
+    file = make(tmp_path, replies([program(answer) for answer in ANSWERS]), completions=4, **more)
     file.write_text(file.read_text(encoding="utf-8").replace(str(TRIVIAL), str(problem)), encoding="utf-8")
+    return problem, file, [f"file={file}", f"to={tmp_path / 'out'}"]
+
+
+def test_a_run_of_the_problem_as_it_was_is_refused(replies, tmp_path):
+    """Its verifier has changed since: no run is made beside it, whether its record is there or its database alone."""
+    problem, file, words = study_of_a_copy(tmp_path, replies, arms={"plain": []})
     assert call(*words)[0] == 0
 
     (problem / "verify.py").write_text((problem / "verify.py").read_text(encoding="utf-8") + "\n", encoding="utf-8")
+    file.write_text(file.read_text(encoding="utf-8").replace('"seeds": [1]', '"seeds": [1, 2]'), encoding="utf-8")
     with pytest.raises(ConfigError, match="whose files have changed since"):
         call(*words)
     (tmp_path / "out/trivial/plain-1/figures.json").unlink()
@@ -240,6 +245,44 @@ def test_a_run_of_the_problem_as_it_was_is_refused(replies, tmp_path):
         call(*words)
 
     assert rows(tmp_path / "all.db", "select count(*) from attempts where step > 0") == [(4,)]
+
+
+def test_what_was_made_with_the_problem_as_it_was_can_be_drawn_again(replies, tmp_path):
+    """The same figures, and the page says that files have changed; runs with different files stand in no table."""
+    problem, _, words = study_of_a_copy(tmp_path, replies, arms={"plain": []}, seeds=(1, 2))
+    assert call(*words)[0] == 0
+    out = tmp_path / "out"
+    first = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    page = (out / "results.md").read_text(encoding="utf-8")
+
+    (problem / "verify.py").write_text((problem / "verify.py").read_text(encoding="utf-8") + "\n", encoding="utf-8")
+    for more in ([], ["minutes=0"]):  # nothing is left to be made; nothing may be made
+        assert call(*words, *more)[0] == 0
+    second = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    assert (first.pop("files_changed_since"), second.pop("files_changed_since")) == ([], ["trivial"])
+    assert first == second
+    line = "Since these runs were made, files have changed by which programs are judged: trivial."
+    assert line not in page
+    assert line in (out / "results.md").read_text(encoding="utf-8")
+
+    record = out / "trivial/plain-2/figures.json"
+    tree = json.loads(record.read_text(encoding="utf-8")) | {"fingerprint": "of other files"}
+    record.write_text(json.dumps(tree), encoding="utf-8")
+    with pytest.raises(ConfigError, match="plain-2 holds a run of trivial with other files"):
+        call(*words, "minutes=0")
+
+
+def test_a_run_that_is_refused_does_not_end_the_study(replies, tmp_path):
+    """The others are made, and the exit code says that one is missing; what the first one lacks, all lack."""
+    tight = ["sandbox.cpus=999"]
+    file = make(tmp_path, replies([program(answer) for answer in ANSWERS]), arms=ARMS | {"ancestors": tight})
+    code, text = call(f"file={file}", f"to={tmp_path / 'out'}")
+
+    assert code == 1
+    assert "2 of 3 runs are finished" in text
+    assert text.count("trivial, ancestors, seed 1 failed: sandbox.cpus=999") == 2  # at once, and at the end
+    with pytest.raises(ConfigError, match=r"sandbox\.cpus=999"):
+        call(f"file={file}", f"to={tmp_path / 'other'}", *tight)
 
 
 def test_of_a_finished_run_its_record_is_enough(replies, tmp_path):
