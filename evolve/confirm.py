@@ -6,6 +6,7 @@ fresh process verifies its best construction again, as it is stored. What fails 
 shown, it is no best, and it does not enter the population, where it would be bred from for its luck.
 """
 
+import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -55,16 +56,23 @@ class Confirmer:
         self._failed: dict[str, Confirmation] = {}
         self._pool = ThreadPoolExecutor(RUNS, thread_name_prefix="confirm")
         self._begun: dict[int, tuple[Future[Evaluation], ...]] = {}
+        self._lock = threading.Lock()
 
     def begin(self, attempt: Attempt) -> None:
-        """Start the further runs of a program that looks like the best, while the step goes on."""
+        """Start the further runs of a program that looks like the best, while the step goes on.
+
+        Those of the one that looked so before wait no longer in its way; they are made later, if they are needed.
+        """
         if attempt.id not in self._known and attempt.source is not None:
-            self._begun[attempt.id] = self._run(attempt.id, attempt.source)
+            with self._lock:
+                self._give_up_waiting()
+                self._begun[attempt.id] = self._run(attempt.id, attempt.source)
 
     def settle(self, attempts: Iterable[Attempt]) -> None:
-        """Check those that beat the best, best first, until one is confirmed; store and tell what was found.
+        """Check those that beat the best, best first; store and tell what was found.
 
-        The order, and so what is stored, does not depend on who finished first.
+        One that is confirmed counts as the worst of its runs; what still beats that is checked, too. The order, and so
+        what is stored, does not depend on who finished first.
         """
         direction = self._problem.direction
         ranked = sorted(
@@ -73,14 +81,14 @@ class Confirmer:
             if attempt.score is not None and attempt.outcome is Outcome.VALID and self._beats(attempt.score)
         )
         for _, _, attempt in reversed(ranked):
+            if attempt.score is None or not self._beats(attempt.score):
+                break
             confirmation = self._known.get(attempt.id) or self._confirm(attempt)
             if confirmation.confirmed:
                 self.best = counted((*attempt.evaluations, *confirmation.evaluations), direction)
-                break
-        for runs in self._begun.values():
-            for run in runs:
-                run.cancel()
-        self._begun = {}
+        with self._lock:
+            self._give_up_waiting()
+            self._begun = {}
 
     def in_quarantine(self, program_id: int) -> bool:
         """Whether a program was checked and failed."""
@@ -90,6 +98,13 @@ class Confirmer:
     def close(self) -> None:
         """End the threads; what still runs is given up."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _give_up_waiting(self) -> None:
+        """Do without the programs of which a run has not begun."""
+        for program_id, runs in list(self._begun.items()):
+            cancelled = [run.cancel() for run in runs]
+            if any(cancelled):
+                del self._begun[program_id]
 
     def _beats(self, score: float) -> bool:
         return self._problem.direction.gain(score, self.best) > 0
@@ -105,7 +120,9 @@ class Confirmer:
         if identity in self._failed:  # a twin, of the same step
             confirmation = replace(self._failed[identity], program_id=attempt.id)
         else:
-            begun = self._begun.pop(attempt.id, None) or self._run(attempt.id, source)
+            with self._lock:
+                begun = self._begun.pop(attempt.id, None)
+            begun = begun or self._run(attempt.id, source)
             runs = tuple(self._again_if_lost(source, run.result()) for run in begun)
             reason = self._fault(attempt, runs)
             best = best_run((*attempt.evaluations, *runs), self._problem.direction)

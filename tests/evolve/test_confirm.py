@@ -136,6 +136,34 @@ def test_the_worst_of_all_runs_counts(check, store):
     assert bests(store, Direction.MAX)[0].construction(Direction.MAX).score == 900.0
 
 
+def test_what_is_better_than_the_luckiest_really_is_becomes_the_best(check, store):
+    """The lucky one counts as 5 and not as 900, and of those behind it the first that beats 5 counts; the rest wait."""
+    confirmer, heard = check({4: LUCKY, 5: "41", 6: "6", 7: "4"})
+
+    assert heard.confirmations == [(4, True), (5, True)]
+    assert confirmer.best == 41.0
+    assert [one.attempt.id for one in bests(store, Direction.MAX)] == [5, 4, 0]
+
+
+def test_the_newest_candidate_does_not_wait_for_those_that_it_beats(evaluator, store):
+    """Of eight that each took the lead, the last is confirmed with the first one's runs before it, and no others."""
+    confirmer = Confirmer(PROBLEM, evaluator, store, Heard(), Check(seed=SEED, seeded=False, best=1.0))
+    bodies = {number: f"{number} if __import__('time').sleep(0.5) is None else 0" for number in range(2, 10)}
+    attempts = [child(number, body, evaluator) for number, body in bodies.items()]
+    for one in attempts:
+        store.insert_attempt(one)
+        confirmer.begin(one)
+    started = time.monotonic()
+    confirmer.settle(attempts)
+    took = time.monotonic() - started
+    confirmer.settle(attempts)  # what was given up is not confirmed, and not waited for
+    confirmer.close()
+
+    assert confirmer.best == 9.0
+    assert [confirmation.program_id for confirmation in store.confirmations()] == [9]
+    assert took < 3.0  # 8 pairs of 0.5 s, one after the other, take 4
+
+
 def test_the_next_best_takes_the_place_of_what_failed(check, store):
     """Candidates are checked best first until one is confirmed; those behind it cost nothing."""
     confirmer, heard = check({4: "7", 5: ONE_SEED, 6: "8", 7: "6"})
