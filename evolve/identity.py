@@ -21,9 +21,12 @@ _BY_TEXT = frozenset({"compile", "dir", "eval", "exec", "globals", "locals", "va
 _MIRRORS = frozenset(
     {
         *("__builtins__", "__code__", "__dict__", "__doc__", "__globals__", "_getframe", "currentframe", "f_globals"),
-        *("f_lineno", "f_locals", "tb_lineno", "builtins", "inspect", "linecache"),
+        *("f_code", "f_lineno", "f_locals", "tb_frame", "tb_lineno", "builtins", "inspect", "linecache", "traceback"),
+        *("__annotations__", "__import__", "__qualname__", "import_module", "importlib"),
     }
 )
+#: Likewise, but for the bare name: `__name__` alone is the module's, by which many ask whether they are the main one.
+_MIRRORS_OF_OTHERS = frozenset({"__main__", "__name__", "modules"})
 #: Larger whole numbers have more digits than Python writes (4300); they are shown in base 16 then.
 _LARGEST_BITS = 14_000
 
@@ -103,10 +106,12 @@ def _is_mirror(node: ast.AST) -> bool:
     match node:
         case ast.Name(id=name) if name in _BY_TEXT:
             return True
-        case ast.Name(id=name) | ast.Attribute(attr=name) | ast.alias(name=name) | ast.ImportFrom(module=str(name)):
+        case ast.Name(id=name):
             return name in _MIRRORS
+        case ast.Attribute(attr=name) | ast.alias(name=name) | ast.ImportFrom(module=str(name)):
+            return name in _MIRRORS or name in _MIRRORS_OF_OTHERS
         case ast.Constant(value=str(text)):
-            return text in _MIRRORS
+            return text in _MIRRORS or text == "__name__"
     return False
 
 

@@ -3,8 +3,11 @@
 from decimal import ROUND_DOWN, Context
 from fractions import Fraction
 
+#: Significant digits that are written of an exact score.
+DIGITS = 30
 
-def decimal_digits(value: Fraction, digits: int = 30) -> str:
+
+def decimal_digits(value: Fraction, digits: int = DIGITS) -> str:
     """Return `value` in decimal with up to `digits` significant digits, rounded toward zero.
 
     Rounding toward zero never makes a maximised score look better than it is; trailing zeros are left out where the

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from evolve.errors import ProblemError
 from evolve.types import Direction, Problem, ProblemKind, Record, Verdict
+from problems.exact import DIGITS, decimal_digits
 from problems.rules import Rule
 
 
@@ -64,7 +65,7 @@ class Verifier:
             return verdict
         self._check_measures(verdict)
         bound = self.problem.bound
-        if bound is not None and beyond(self._exact(verdict), Fraction(bound.exact), self.problem.direction):
+        if bound is not None and self._is_beyond(verdict, Fraction(bound.exact)):
             score = verdict.exact or repr(verdict.score)
             return Verdict(valid=False, reason=f"impossible: {score} is beyond {bound.exact}, by {bound.source}")
         return verdict
@@ -80,14 +81,19 @@ class Verifier:
             if type(value) is not float or not math.isfinite(value):
                 raise ProblemError(f"{self.source}: measure {name} must be a finite float, got {value!r}")
 
-    def _exact(self, verdict: Verdict) -> Fraction:
-        """Return the score of a valid verdict with all its digits."""
-        if verdict.exact is None:
-            return Fraction(verdict.score or 0.0)
+    def _is_beyond(self, verdict: Verdict, bound: Fraction) -> bool:
+        """Return whether a valid score is beyond a bound for certain, however its text or its float was rounded."""
+        direction = self.problem.direction
+        if verdict.exact is None:  # both are rounded alike, so what meets the bound does not pass it
+            return beyond(Fraction(verdict.score or 0.0), Fraction(float(bound)), direction)
         try:
-            return Fraction(verdict.exact)
+            exact = Fraction(verdict.exact)
         except (ValueError, ZeroDivisionError) as error:
             raise ProblemError(f"{self.source}: exact must be a decimal text, got {verdict.exact!r}") from error
+        # A long text was cut toward zero: what meets the bound may seem to pass it, if it is minimised or negative.
+        digits = sum(map(str.isdigit, verdict.exact.lstrip("-0.")))
+        meets = digits >= DIGITS and exact == Fraction(decimal_digits(bound, digits))
+        return beyond(exact, bound, direction) and not meets
 
 
 def beyond(score: Fraction, bound: Fraction, direction: Direction) -> bool:

@@ -162,7 +162,8 @@ def measures(rows: Sequence[Sequence[float]]) -> dict[str, float]:
     """
     walls = sum(min(x, y, 1 - x, 1 - y) - radius < 1e-3 for x, y, radius in rows)
     radii = [radius for _, _, radius in rows]
-    return {"walls": float(walls), "evenness": abs(min(radii)) / max(radii)}
+    largest = max(radii)  # 0 where exact radii above it are too small for a float
+    return {"walls": float(walls), "evenness": abs(min(radii)) / largest if largest else 0.0}
 
 
 def packing_violations(construction: object, n: int) -> list[str]:

@@ -235,6 +235,8 @@ def _receive_exactly(sock: socket.socket, size: int, deadline: float | None) -> 
         try:
             count = sock.recv_into(data[filled:])
         except TimeoutError as error:
+            if deadline is None:  # the socket's own timeout: for who set it to tell
+                raise
             raise FrameError(FrameFault.TIMED_OUT, "the answer was not complete in time") from error
         except ConnectionError as error:
             raise EOFError("the peer closed the channel") from error

@@ -399,6 +399,11 @@ def test_cosmetic_changes_do_not_change_the_identity(source):
     [
         ("spare = 1\ndef solve(n):\n    return n", "unused = 1\ndef solve(n):\n    return n"),
         ("import math\ndef solve(n):\n    return n", "import math as m\ndef solve(n):\n    return n"),
+        # Asking whether it is the main program is no look at its own names.
+        (
+            "spare = 1\ndef solve(n):\n    return n\nif __name__ == '__main__':\n    print(solve(1))",
+            "unused = 1\ndef solve(n):\n    return n\nif __name__ == '__main__':\n    print(solve(1))",
+        ),
     ],
 )
 def test_names_that_nothing_reads_do_not_change_the_identity(one, other):
@@ -440,6 +445,20 @@ def test_names_that_nothing_reads_do_not_change_the_identity(one, other):
         (
             "@dataclass\nclass A:\n    x: int\n    y: int\ndef solve(n):\n    return astuple(A(x=1, y=2))",
             "@dataclass\nclass A:\n    y: int\n    x: int\ndef solve(n):\n    return astuple(A(x=1, y=2))",
+        ),
+        (
+            "def solve(n):\n  @keep\n  def a(): return 9\n  @keep\n  def b(): return 1\n"
+            "def keep(f):\n  table[f.__name__] = f",
+            "def solve(n):\n  @keep\n  def b(): return 9\n  @keep\n  def a(): return 1\n"
+            "def keep(f):\n  table[f.__name__] = f",
+        ),
+        (
+            "import sys\na1, a2 = 3, 5\ndef solve(n):\n    return getattr(sys.modules[__name__], 'a' + str(n))",
+            "import sys\na2, a1 = 3, 5\ndef solve(n):\n    return getattr(sys.modules[__name__], 'a' + str(n))",
+        ),
+        (
+            "import __main__ as m\na1, a2 = 3, 5\ndef solve(n):\n    return getattr(m, 'a' + str(n))",
+            "import __main__ as m\na2, a1 = 3, 5\ndef solve(n):\n    return getattr(m, 'a' + str(n))",
         ),
         (
             "import inspect\ndef solve(n):\n    return inspect.stack()[0].lineno",

@@ -101,6 +101,16 @@ def test_a_taken_place_costs_a_circle_and_is_no_error() -> None:
     assert verify([[0.5, 0.5]] * 26).reason == "no circle around these centres has a radius above 0"
 
 
+def test_radii_that_no_float_can_hold_are_no_error() -> None:
+    """Above 0 exactly, 0 as floats: the layout is valid and worth next to nothing."""
+    smallest = 5e-324
+    centres = [[smallest, 2 * smallest], [2 * smallest, smallest], *([0.0, 0.1 + 0.03 * k] for k in range(24))]
+    verdict = verify(centres)
+
+    assert (verdict.valid, verdict.measures["evenness"]) == (True, 0.0)
+    assert 0.0 < (verdict.score or 0.0) < 1e-300
+
+
 @pytest.mark.parametrize("value", [*NO_NUMBERS, -1e-17, 1.0000000000000002], ids=lambda value: type(value).__name__)
 def test_what_is_no_point_of_the_square_is_refused(value: object) -> None:
     """No coordinate is NaN, infinite, a bool, a text, or outside the square by however little."""

@@ -90,6 +90,16 @@ def test_records_carry_what_a_reader_needs(name):
     assert all(record.holder and record.date and record.source for record in problem.records)
 
 
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_records_have_no_more_digits_than_scores(name, judged):
+    """Else the very packing of a record would seem to be worse than it, or better where less is better."""
+    run = judged[name]
+    most = max(30, sum(map(str.isdigit, (run.exact or "").lstrip("-0."))))
+    records = [record.exact for record in PROBLEMS[name].records if record.exact is not None]
+
+    assert all(sum(map(str.isdigit, exact.lstrip("-0."))) <= most for exact in records)
+
+
 @pytest.mark.parametrize("name", CONSTRUCTIONS)
 def test_what_a_verifier_accepts_it_accepts_again(name, verifiers, seeds):
     """The verdict on the verdict's own construction is the same, through JSON and in whatever wrapping it comes."""

@@ -65,6 +65,29 @@ def test_which_side_a_bound_is_on_follows_the_direction(folder):
     assert beyond(Fraction(1, 4), Fraction(1, 3), Direction.MIN)
 
 
+THIRD = "0." + "3" * 30  #: As `decimal_digits` writes it.
+
+
+@pytest.mark.parametrize(
+    ("direction", "bound", "meets", "passes"),
+    [
+        ("min", "1/3", {"exact": repr(THIRD)}, {"exact": repr(THIRD[:-1] + "2")}),
+        ("max", "-1/3", {"exact": repr("-" + THIRD)}, {"exact": repr("-" + THIRD[:-1] + "2")}),
+        ("min", "1/3", {"exact": "'1/3'"}, {"exact": "'33/100'"}),
+        ("max", "0.1", {"score": "0.1"}, {"score": "0.10000000000000002"}),  # the first float is more than a tenth
+        ("min", "1/3", {"score": "1 / 3"}, {"score": "0.33333333333333326"}),
+    ],
+)
+def test_a_score_that_meets_the_bound_is_not_beyond_it(folder, direction, bound, meets, passes):
+    """However it was rounded when it was written; one unit more in the last digit, or in the float, is impossible."""
+    change(folder, direction=direction, bound={"exact": bound, "source": "x"}, reward=reward(worst=9.0, best=1.0))
+    if direction == "max":
+        change(folder, reward=reward(worst=-9.0, best=1.0))
+
+    assert says(folder, **meets).valid
+    assert not says(folder, **passes).valid
+
+
 def reward(*, worst: float, best: float) -> dict[str, object]:
     """Return a reward section."""
     return {"mode": "raw", "worst": worst, "best": best, "alpha": 1.0, "k": 1.0}

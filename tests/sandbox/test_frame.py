@@ -217,6 +217,14 @@ def test_receive_gives_up_on_a_trickle():
     assert took < 5
 
 
+def test_a_timeout_that_the_socket_was_given_is_not_the_frames():
+    """Without a deadline, who set the socket's timeout hears of it as such."""
+    ours, theirs = socket.socketpair()
+    ours.settimeout(0.1)
+    with ours, theirs, pytest.raises(TimeoutError):
+        frame.receive(ours, answer_bytes=100, array_bytes=0)
+
+
 def test_receive_reads_frame_by_frame():
     """Two frames in one packet are two values, and the end is an EOFError."""
     ours, theirs = socket.socketpair()
