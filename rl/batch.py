@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -42,7 +42,7 @@ class Grown:
 
     Attributes:
         group: All of it that is evaluated by now.
-        late: Ids of what has come since.
+        late: Ids of what was not learned from then.
     """
 
     group: Group
@@ -130,6 +130,16 @@ def make_batch(
     if settings.min_distinct:
         figures["paused"] = float(paused)
     return Batch(rows=tuple(rows), figures=figures)
+
+
+def dealt(batch: Batch, settings: GrpoSettings, ranks: int) -> Batch:
+    """Return a batch of whose rows each rank's part has about as many tokens: the ranks wait for each other."""
+    if ranks == 1:
+        return batch
+    size, rows = settings.micro_rows, batch.rows
+    micros = [rows[start : start + size] for start in range(0, len(rows), size)]
+    micros.sort(key=lambda micro: sum(len(row.completion_ids) for row in micro), reverse=True)
+    return replace(batch, rows=tuple(row for rank in range(ranks) for micro in micros[rank::ranks] for row in micro))
 
 
 def _arrange(fresh: Sequence[Sequence[Row]], late: Sequence[Sequence[Row]], settings: GrpoSettings) -> list[Row]:

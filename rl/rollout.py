@@ -8,7 +8,8 @@ from typing import Any, Protocol
 
 from evolve.protocols import Store
 from evolve.types import Attempt, Group, StepReport
-from rl.batch import Batch, Grown, Row, informative, make_batch
+from rl.advantages import tells_nothing
+from rl.batch import Batch, Grown, Row, dealt, informative, make_batch, rewards_of
 from rl.engine import PolicyEngine
 from rl.novelty import with_novelty
 from rl.ranks import Advance, Crew, part
@@ -143,9 +144,8 @@ class Rollouts:
                 break
             made |= self._step()
         self.engine.sleep()
-        self.batch = make_batch(
-            _flat(made), self.settings, self.engine.encode, self._scores(made), self._late(), lag=lag
-        )
+        batch = make_batch(_flat(made), self.settings, self.engine.encode, self._scores(made), self._late(), lag=lag)
+        self.batch = dealt(batch, self.settings, self.ranks)
         self._open = made
         if self.settings.overlap and self._draw():
             self._ahead = self._thread.submit(self._make, self._drawn())
@@ -200,12 +200,18 @@ class Rollouts:
         return {parent: self.store.program(parent).score for parent in parents}
 
     def _late(self) -> list[Grown]:
-        """Return the groups of the last update of which more has been evaluated since: slow programs teach, too."""
+        """Return the groups of the last update of which more has been evaluated since: slow programs teach, too.
+
+        Where what was there then told nothing, nothing was learned from it either: it is late like the rest.
+        """
         grown = []
         for step, groups in self._open.items():
             for before, now in zip(groups, self._stored(step, len(groups)), strict=True):
-                late = frozenset(attempt.id for attempt in now) - {attempt.id for attempt in before}
+                known = {attempt.id for attempt in before}
+                late = frozenset(attempt.id for attempt in now if attempt.id not in known)
                 if late:
+                    if tells_nothing(rewards_of(before, self.settings)):
+                        late |= known
                     grown.append(Grown(group=with_novelty(now, self.settings.novelty), late=late))
         return grown
 

@@ -1,11 +1,13 @@
 """What a learner takes from a step's groups, and what it leaves out."""
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
 
 from evolve.types import Direction, Draw, FinishReason, Message, Outcome
-from rl.batch import PLACEHOLDER, Grown, informative, make_batch, rewards_of
+from rl.batch import PLACEHOLDER, Grown, dealt, informative, make_batch, rewards_of
+from rl.ranks import part
 from tests.rl.toy import SETTINGS, SilentEngine, attempt, completion, group_of
 
 ENCODE = SilentEngine().encode
@@ -94,6 +96,19 @@ def test_a_micro_batch_holds_no_more_tokens_than_the_longest_group(micro_tokens)
 
     micros = [batch.rows[start : start + 4] for start in range(0, 12, 4)]
     assert [sum(row.counts for row in micro) for micro in micros] == [4, 2, 2]
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+def test_all_ranks_have_about_as_much_to_learn_from(ranks):
+    """Of eight groups four tell nothing: each rank gets as many of the others, and all their rows are there once."""
+    settings = replace(SETTINGS, parents=8)
+    groups = [group_of(*rewards, step=1) for rewards in [(1, 2, 3, 4)] * 4 + [(2, 2, 2, 2)] * 4]
+    batch = make_batch(groups, settings, ENCODE, PARENTS)
+    rows = dealt(batch, settings, ranks).rows
+    parts = [part(rows, rank, ranks) for rank in range(ranks)]
+
+    assert [sum(row.counts for row in mine) for mine in parts] == [16 // ranks] * ranks
+    assert Counter(rows) == Counter(batch.rows)
 
 
 def test_a_group_is_not_parted_where_it_fits():

@@ -105,6 +105,23 @@ def test_a_slow_program_is_learned_from_in_the_next_update():
     assert ready.batch.rows[3].advantage == pytest.approx(1.1619, abs=1e-4)
 
 
+@pytest.mark.parametrize("early", [1, 2])
+def test_what_told_nothing_is_learned_from_when_the_rest_of_its_group_has_come(early):
+    """One attempt, or two that repeat something, are no row at first; beside good ones they are what to do less of."""
+    whole = tuple(replace(made, id=5 + made.completion.sample) for made in group_of(-0.3, -0.3, 2.0, 2.5))
+    first = tuple(replace(made, id=1 + made.completion.sample) for made in SILENT)
+    ready, steps, _ = rollouts([first, whole[:early]], [TELLING, SILENT])
+    ready(["-"] * 8, None)
+    assert ready.batch.is_empty
+    steps.store.stored[1] = [*first, *whole]
+    ready.advance()
+    ready(["-"] * 8, None)
+
+    advantages = [row.advantage for row in ready.batch.rows[4:]]
+    assert [advantage < 0 for advantage in advantages] == [True, True, False, False]
+    assert sum(advantages) == pytest.approx(0)
+
+
 def test_a_trainer_of_another_size_is_refused():
     """It would take rows for others."""
     ready, _, _ = rollouts([TELLING, SILENT])
