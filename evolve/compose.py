@@ -57,8 +57,6 @@ PRELOAD = ("numpy", "scipy.optimize")
 _DEFAULT_MINUTES = 60.0
 #: From this size on a model is asked for edits instead of full rewrites, in parameters.
 _EDITS_FROM = 7e9
-#: Python costs about 3 to 4 characters a token; the lower end keeps a prompt inside the model's context.
-_CHARS_A_TOKEN = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -271,9 +269,9 @@ def build_prompter(config: Config, problem: Problem, model: Path | None) -> Prom
         reply_format = ReplyFormat.EDITS if large else ReplyFormat.FULL
     else:
         reply_format = ReplyFormat(prompt.format)
-    prompt_chars = None
+    prompt_tokens = None
     if isinstance(config.engine, VllmConfig):
-        prompt_chars = _CHARS_A_TOKEN * (config.engine.max_model_len - config.sampling.max_tokens)
+        prompt_tokens = config.engine.max_model_len - config.sampling.max_tokens
     return Prompter(
         problem,
         PromptSettings(
@@ -283,7 +281,7 @@ def build_prompter(config: Config, problem: Problem, model: Path | None) -> Prom
             failure=prompt.failure,
             moves=prompt.moves,
             focus=prompt.focus,
-            prompt_chars=prompt_chars,
+            prompt_tokens=prompt_tokens,
         ),
     )
 

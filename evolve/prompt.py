@@ -40,8 +40,8 @@ class PromptSettings:
             function. Shown the whole program, a
             model of 1.5 billion parameters copies most of it, often the function that matters. FunSearch evolves one
             function so (Romera-Paredes and others, Nature 625, 2024).
-        prompt_chars: The longest prompt that the engine takes, in characters; None if it takes any. Inspirations and
-            ancestors that do not fit are left out, the longest first.
+        prompt_tokens: The longest prompt that the engine takes, as `tokens_about` counts; None if it takes any.
+            Inspirations and ancestors that do not fit are left out, the longest first.
     """
 
     reply_format: ReplyFormat
@@ -50,7 +50,7 @@ class PromptSettings:
     moves: bool
     focus: bool = False
     ancestors: int = 0
-    prompt_chars: int | None = None
+    prompt_tokens: int | None = None
 
 
 #: How a move says that it is about one function.
@@ -59,6 +59,22 @@ _ABOUT = re.compile(r"In (\w+):")
 _SHOWN = ("inspiration", "ancestor", "parent")
 #: A traceback longer than this says nothing more to the model, in characters.
 _FEEDBACK_CHARS = 2000
+
+
+#: What tokenizers take apart digit by digit, as Qwen's does, with what stands between the numbers of a list.
+_NUMBER = re.compile(r"[-+]?\d[\d.,]*")
+#: The rest of Python costs about 3 to 4 characters a token; the lower end keeps a prompt inside the model's context.
+_CHARS_A_TOKEN = 3
+
+
+def tokens_about(text: str) -> float:
+    """Return how many tokens a text costs, rather more than fewer.
+
+    >>> tokens_about("return 3"), tokens_about("0.125, 0.250,")
+    (3.3333333333333335, 12.333333333333334)
+    """
+    digits = sum(map(len, _NUMBER.findall(text)))
+    return digits + (len(text) - digits) / _CHARS_A_TOKEN
 
 
 class Prompter:
@@ -122,11 +138,11 @@ class Prompter:
         ordered = sorted(others, key=lambda program: direction.rank(_score(program)))
         programs = [("inspiration", program) for program in ordered] + [("ancestor", program) for program in ancestors]
         shown = self._others(programs, function, parent)
-        limit = self.settings.prompt_chars
-        while shown and limit is not None and sum(map(len, [self._opening, *shown, *closing])) > limit:
-            shown.remove(max(shown, key=len))
+        system, limit = self._fill("system"), self.settings.prompt_tokens
+        while shown and limit is not None and sum(map(tokens_about, [system, self._opening, *shown, *closing])) > limit:
+            shown.remove(max(shown, key=tokens_about))
         return (
-            Message(role="system", content=self._fill("system")),
+            Message(role="system", content=system),
             Message(role="user", content="\n\n".join([self._opening, *shown, *closing])),
         )
 

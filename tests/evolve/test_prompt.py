@@ -199,13 +199,23 @@ def test_inspirations_that_do_not_fit_are_left_out_the_longest_first():
     """The prompt keeps within the engine's context as long as the parent alone does."""
     long, short = program(2, 2.0, f"    return '{'x' * 5000}'"), program(3, 3.0, "    return 333")
 
-    limited = replace(SETTINGS, prompt_chars=4000)
+    limited = replace(SETTINGS, prompt_tokens=1333)
     page = text(program(1, 1.0), [long, short], settings=limited)
 
     assert len(page) < 4000
     assert "xxxx" not in text(program(1, 1.0), [short], settings=limited, ancestors=[long])
     assert "return 333" in page
     assert "xxxx" not in page
+
+
+def test_a_number_costs_a_token_a_digit():
+    """A program of many literal numbers is left out where prose of its length would fit."""
+    numbers = ", ".join(f"{k / 7919:.8f}" for k in range(1, 120))
+    limited = replace(SETTINGS, prompt_tokens=1333)
+    prose = program(2, 2.0, f"    return '{'x' * len(numbers)}'")
+
+    assert "xxxx" in text(program(1, 1.0), [prose], settings=limited)
+    assert numbers not in text(program(1, 1.0), [program(2, 2.0, f"    return [{numbers}]")], settings=limited)
 
 
 def test_the_direction_is_said():
