@@ -10,10 +10,10 @@ import contextlib
 import json
 import queue
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Self
 
-from evolve.types import Evaluation, Outcome, Problem, ProblemKind, Verdict
+from evolve.types import Direction, Evaluation, Outcome, Problem, ProblemKind, Verdict
 from evolve.verifier import Judgement, JudgementKind, VerifierError, VerifierProcess
 from sandbox import Ending, Job, Limits, Result, Sandbox, SandboxError
 
@@ -150,6 +150,15 @@ class Evaluator:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def summary(evaluations: Sequence[Evaluation], direction: Direction) -> tuple[Outcome, float | None, str]:
+    """Return the outcome, the score that counts and the feedback: those of the worst run."""
+    for evaluation in evaluations:
+        if evaluation.score is None:
+            return evaluation.outcome, None, evaluation.feedback
+    scores = [evaluation.score for evaluation in evaluations if evaluation.score is not None]
+    return Outcome.VALID, min(scores, key=direction.rank), evaluations[0].feedback
 
 
 def _outcome(result: Result, judgement: Judgement) -> tuple[Outcome, str]:

@@ -22,7 +22,7 @@ from evolve.budget import Budget, Tally, booked, spent
 from evolve.confirm import Check, Confirmer
 from evolve.decoding import Decoder, Decoding
 from evolve.errors import AbandonedError
-from evolve.evaluate import Evaluator
+from evolve.evaluate import Evaluator, summary
 from evolve.parse import Child, ReplyFailure, parse_reply
 from evolve.prompt import Prompter
 from evolve.protocols import Engine, Observer, Store
@@ -32,7 +32,6 @@ from evolve.standing import bests, unchecked_best
 from evolve.types import (
     Attempt,
     Completion,
-    Direction,
     Draw,
     Evaluation,
     Group,
@@ -47,6 +46,8 @@ from evolve.types import (
 
 #: Programs that are kept in memory once they were read.
 _PROGRAMS = 4096
+#: Threads for each evaluation that may run: some only wait for a sibling that is the same program.
+_THREADS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +122,8 @@ class Evolution:
         self._clock = clock
         # Elites are parents and inspirations over and over, and a program's row never changes.
         self._program = functools.lru_cache(maxsize=_PROGRAMS)(parts.store.program)
-        self._pool = ThreadPoolExecutor(settings.workers, thread_name_prefix="evaluate")
+        self._pool = ThreadPoolExecutor(_THREADS * settings.workers, thread_name_prefix="evaluate")
+        self._slots = threading.Semaphore(settings.workers)
         self._running: dict[str, Future[tuple[Evaluation, ...]]] = {}
         self._lock = threading.Lock()
         self._abandoned = threading.Event()
@@ -235,7 +237,9 @@ class Evolution:
             score, feedback = known.score, f"program {known.id} is the same"
         else:
             evaluations = self._evaluate(reply)  # 5 run, 6 verify
-            outcome, score, feedback = _summary(evaluations, parts.problem.direction)
+            if not evaluations:
+                return None
+            outcome, score, feedback = summary(evaluations, parts.problem.direction)
         if outcome is Outcome.LOST:
             if self._is_over():
                 return None
@@ -275,7 +279,7 @@ class Evolution:
         return None if known is None else self._program(known)
 
     def _evaluate(self, child: Child) -> tuple[Evaluation, ...]:
-        """Evaluate a child once; siblings that are the same program share the evaluation."""
+        """Evaluate a child once; siblings that are the same program share the evaluation. Empty if time is up."""
         with self._lock:
             twin = self._running.get(child.identity)
             mine: Future[tuple[Evaluation, ...]] = Future()
@@ -284,7 +288,8 @@ class Evolution:
         if twin is not None:
             return twin.result()
         try:
-            evaluations = self._runs(child)
+            with self._slots:
+                evaluations = () if self._is_over() else self._runs(child)
         except BaseException as error:
             mine.set_exception(error)
             raise
@@ -300,7 +305,7 @@ class Evolution:
         parts, seed = self._parts, self._settings.seed
         known = tuple(parts.store.evaluated_elsewhere(child.identity)) if self._settings.reuse else ()
         runs = known or (parts.evaluator.evaluate(child.source, seed=seed),)
-        _, score, _ = _summary(runs, parts.problem.direction)
+        _, score, _ = summary(runs, parts.problem.direction)
         # Not the tally's best: a step that a kill cut short must judge its later children like its first ones.
         if len(runs) > 1 or score is None or parts.problem.direction.gain(score, self._confirmer.best) <= 0:
             return runs
@@ -409,12 +414,3 @@ def as_member(attempt: Attempt) -> Member:
         length=len(attempt.source),
         measures=attempt.measures,
     )
-
-
-def _summary(evaluations: Sequence[Evaluation], direction: Direction) -> tuple[Outcome, float | None, str]:
-    """Return the outcome, the score that counts and the feedback: those of the worst run."""
-    for evaluation in evaluations:
-        if evaluation.score is None:
-            return evaluation.outcome, None, evaluation.feedback
-    scores = [evaluation.score for evaluation in evaluations if evaluation.score is not None]
-    return Outcome.VALID, min(scores, key=direction.rank), evaluations[0].feedback

@@ -19,12 +19,14 @@ from evolve import compose
 from evolve.budget import Tally
 from evolve.config import GrpoConfig
 from evolve.decoding import Decoder
+from evolve.engine.scripted import ScriptedEngine
 from evolve.errors import AbandonedError, EngineError, StoreError
 from evolve.loop import Evolution
 from evolve.options import parse_options
 from evolve.progress import Progress
+from evolve.protocols import Engine
 from evolve.session import Outside, new_session
-from evolve.types import Attempt, Completion, FinishReason, Request
+from evolve.types import Attempt, Completion, Evaluation, FinishReason, Outcome, Request
 
 
 class HeldEngine:
@@ -73,8 +75,24 @@ class HeldEngine:
         """Nothing is held."""
 
 
+class Meeting:
+    """Evaluates nothing before `many` programs are there to be evaluated at once."""
+
+    def __init__(self, many: int) -> None:
+        self.begun: list[str] = []
+        self._barrier = threading.Barrier(many)
+
+    def evaluate(self, source: str, *, seed: int) -> Evaluation:
+        """Wait for the others, and call the program invalid."""
+        self.begun.append(source)
+        self._barrier.wait(60)
+        return Evaluation(outcome=Outcome.INVALID, seed=seed, feedback="as all of them")
+
+
 @contextlib.contextmanager
-def search(folder: Path, engine: HeldEngine, *words: str, ahead: bool = True) -> Iterator[tuple[Evolution, RunStore]]:
+def search(
+    folder: Path, engine: Engine, *words: str, ahead: bool = True, evaluator: Meeting | None = None
+) -> Iterator[tuple[Evolution, RunStore]]:
     """Yield a search for large numbers and its store."""
     replies = folder / "replies.jsonl"
     replies.write_text(json.dumps({"text": ""}), encoding="utf-8")  # the options name a file, which nobody reads
@@ -90,10 +108,29 @@ def search(folder: Path, engine: HeldEngine, *words: str, ahead: bool = True) ->
         tally = Tally(problem.direction, completions=0, tokens=0, best=session.store.reports()[-1].best)
         with Progress(console, problem, budget, tally, clock=clock) as progress:
             settings = replace(session.settings(), ahead=ahead)
-            yield (
-                Evolution(session.parts(engine, None, progress), settings, budget, tally, clock=clock),
-                session.store,
-            )
+            parts = session.parts(engine, None, progress)
+            parts = parts if evaluator is None else replace(parts, evaluator=evaluator)
+            yield Evolution(parts, settings, budget, tally, clock=clock), session.store
+
+
+def test_siblings_that_are_the_same_program_keep_no_other_from_being_run(tmp_path):
+    """Twelve wait for the four that are like them, whose evaluations are made at once by as many workers."""
+    meeting = Meeting(4)
+    texts = tmp_path / "texts.jsonl"
+    texts.write_text(
+        "\n".join(json.dumps({"text": program(2 + number // 4)}) for number in range(16)), encoding="utf-8"
+    )
+    engine = ScriptedEngine(texts, latency_s=0)
+    with search(tmp_path, engine, "rollout.samples=16", "rollout.late=0", "sandbox.workers=4", evaluator=meeting) as (
+        evolution,
+        store,
+    ):
+        ((*attempts,),) = evolution.step(1)
+        evolution.close(abandon=False)
+
+    assert len(attempts) == 16
+    assert {attempt.outcome for attempt in attempts} == {Outcome.INVALID}
+    assert len(meeting.begun) == len(set(meeting.begun)) == 4
 
 
 def test_a_step_begins_while_the_last_completions_are_decoded(tmp_path):
