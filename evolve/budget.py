@@ -4,7 +4,7 @@ import threading
 from collections import Counter
 from dataclasses import dataclass
 
-from evolve.types import Attempt, Direction, Outcome
+from evolve.types import Attempt, Completion, Direction, Outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,8 +14,8 @@ class Budget:
     Attributes:
         steps: Finished steps.
         minutes: Active time. What is still being decoded or evaluated when it is used up is given up.
-        completions: Completions of the model.
-        tokens: Generated tokens.
+        completions: Completions of the model; what is being decoded when they are made is given up.
+        tokens: Generated tokens, likewise.
         score: A score to reach, in the problem's unit.
         booked_s: Seconds of active time from which on this session begins no step, whatever is left of the run. The
             step that goes on then is finished, so that a run is the same however it is cut into sessions.
@@ -46,11 +46,15 @@ class Tally:
         self.outcomes: Counter[Outcome] = Counter()
         self._lock = threading.Lock()
 
-    def add(self, attempt: Attempt) -> bool:
-        """Count an attempt; return whether it is the best so far."""
+    def decoded(self, completion: Completion) -> None:
+        """Count a completion, which is paid for whatever comes of it."""
         with self._lock:
             self.completions += 1
-            self.tokens += attempt.completion.tokens
+            self.tokens += completion.tokens
+
+    def add(self, attempt: Attempt) -> bool:
+        """Count what came of a completion; return whether it is the best so far."""
+        with self._lock:
             self.outcomes[attempt.outcome] += 1
             score = attempt.score
             if score is None or (self.best is not None and self.direction.gain(score, self.best) <= 0):

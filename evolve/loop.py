@@ -169,7 +169,7 @@ class Evolution:
         started = self._clock()
         decoding = self._decoder.decode(  # 3 stream
             requests,
-            hand_on=lambda completion: self._pool.submit(self._mutate, prompts[completion.group], completion),
+            hand_on=lambda completion: self._hand_on(prompts[completion.group], completion),
             is_enough=lambda: spent(self._budget, self._tally, steps=number - 1, active_s=self._clock()) is not None,
         )
         harvested = self._harvest(decoding.attempts)
@@ -215,6 +215,10 @@ class Evolution:
             if wanted:
                 requests.append(Request(group=prompt.group, messages=prompt.messages, samples=wanted, first=first - 1))
         return requests
+
+    def _hand_on(self, prompt: GroupPrompt, completion: Completion) -> Future[Attempt | None]:
+        self._tally.decoded(completion)
+        return self._pool.submit(self._mutate, prompt, completion)
 
     def _mutate(self, prompt: GroupPrompt, completion: Completion) -> Attempt | None:
         """Take one completion from its text to its row in the database; None when nobody waits for it any more."""

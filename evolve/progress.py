@@ -37,7 +37,7 @@ class Progress:
         self._clock = clock
         self._lock = threading.Lock()
         self._steps = 0
-        self._first = (tally.completions, tally.tokens, clock())
+        self._first = (tally.tokens, clock())
         self._live = Live(get_renderable=self._panel, console=console, refresh_per_second=2, transient=True)
 
     def __enter__(self) -> Self:
@@ -91,15 +91,15 @@ class Progress:
         return f", {'beats' if gain > 0 else 'behind'} the record {record.score!r} by {abs(gain):.3g}"
 
     def _panel(self) -> Table:
-        completions, tokens, started = self._first
+        tokens, started = self._first
         seconds = max(self._clock() - started, 1e-9)
-        made = self._tally.completions - completions
         outcomes = self._tally.outcomes
+        made = sum(outcomes.values())
         table = Table.grid(padding=(0, 2))
         table.add_row("step", str(self._steps + 1), "best", f"{self._tally.best!r}{self._gap(self._tally.best)}")
         table.add_row(
             "children",
-            f"{made}, {_percent(outcomes[Outcome.VALID], sum(outcomes.values()))} valid",
+            f"{made}, {_percent(outcomes[Outcome.VALID], made)} valid",
             "speed",
             f"{(self._tally.tokens - tokens) / seconds:.0f} tokens/s, {made / seconds:.2f} evaluations/s",
         )

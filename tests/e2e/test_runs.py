@@ -240,8 +240,20 @@ def test_a_budget_stops_the_run(budget, completions, evolve, replies, tmp_path):
 
     assert done.returncode == 0, done.stderr
     made = len(attempts(run / "evolve.db")) - 1
-    # A budget is checked when a completion arrives; what is in flight then is still stored.
-    assert completions <= made <= completions + 4
+    # A score is known when a child is evaluated; what is in flight then is still stored.
+    assert completions <= made <= completions + 4 * budget.startswith("budget.score")
+
+
+def test_no_completion_is_paid_for_beyond_the_budget(evolve, replies, tmp_path):
+    """However slow the programs are: what counts is what the model has made, not what is evaluated."""
+    run = tmp_path / "run"
+    file = replies([program(number, sleep_s=0.5) for number in range(40)])
+    words = ("rollout.parents=4", "rollout.samples=8", "sandbox.workers=1")
+    done = evolve(*trivial(file, run, "budget.completions=6", *words))
+
+    assert done.returncode == 0, done.stderr
+    assert "6 completions are made" in done.stdout
+    assert len(attempts(run / "evolve.db")) == 1 + 6
 
 
 def test_a_run_ends_with_its_time_and_not_with_its_slowest_program(evolve, replies, tmp_path):

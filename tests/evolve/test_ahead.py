@@ -121,10 +121,8 @@ def test_siblings_that_are_the_same_program_keep_no_other_from_being_run(tmp_pat
         "\n".join(json.dumps({"text": program(2 + number // 4)}) for number in range(16)), encoding="utf-8"
     )
     engine = ScriptedEngine(texts, latency_s=0)
-    with search(tmp_path, engine, "rollout.samples=16", "rollout.late=0", "sandbox.workers=4", evaluator=meeting) as (
-        evolution,
-        store,
-    ):
+    words = ("rollout.samples=16", "rollout.late=0", "sandbox.workers=4")
+    with search(tmp_path, engine, *words, evaluator=meeting) as (evolution, _):
         ((*attempts,),) = evolution.step(1)
         evolution.close(abandon=False)
 
