@@ -2,8 +2,9 @@
 
 A program that beats the best so far has been run with the run's own two seeds, by which its whole lineage was chosen.
 It is run twice more, with seeds that no program has seen, each time judged by a fresh verifier process; and another
-fresh process verifies its best construction again, as it is stored. What fails is in quarantine: its reason is kept and
-shown, it is no best, and it does not enter the population, where it would be bred from for its luck.
+fresh process verifies its best construction again, as it is stored. A rule plays instances that are drawn for the
+check, where its problem can draw some. What fails is in quarantine: its reason is kept and shown, it is no best, and it
+does not enter the population, where it would be bred from for its luck.
 """
 
 import threading
@@ -30,11 +31,13 @@ class Check:
     Attributes:
         seed: Of the run; its programs are run with `seed` and `seed + 1`.
         seeded: Whether the run took in programs of other runs.
+        unseen: Draws instances of a game that no program can know; a number that nobody can guess.
         best: The best score that counts so far.
     """
 
     seed: int
     seeded: bool
+    unseen: int
     best: float
 
 
@@ -155,7 +158,8 @@ class Confirmer:
         if not self._beats(worst):
             return f"with unseen seeds it reaches {worst!r}, no better than {self.best!r} before it"
         if self._problem.kind is ProblemKind.RULE:  # its runs were its verification
-            return ""
+            check = self._check
+            return fault_on_unseen(self._evaluator, attempt.source or "", worst, seed=check.seed, unseen=check.unseen)
         return self._changed(best_run((*attempt.evaluations, *runs), self._problem.direction))
 
     def _changed(self, run: Evaluation) -> str:
@@ -168,6 +172,29 @@ class Confirmer:
             return ""
         again = verdict.reason if verdict.score is None else f"{verdict.score!r}, exactly {verdict.exact}"
         return f"verified again in a fresh process its construction is no longer {run.score!r} but {again}"
+
+
+def fault_on_unseen(evaluator: Evaluator, source: str, score: float, *, seed: int, unseen: int) -> str:
+    """Return by what a rule shows that it plays the problem's instances and not the game; empty if by nothing.
+
+    The instances are the same in every run, and who has read the verifier can draw them and know what comes.
+
+    Args:
+        evaluator: Runs it, with a fresh verifier.
+        source: The program.
+        score: What it is worth on the problem's own instances.
+        seed: Of the program's run.
+        unseen: Draws the instances; it must be a number that nobody can guess.
+    """
+    if not evaluator.plays_unseen:
+        return ""
+    run = evaluator.evaluate(source, seed=seed, afresh=True, unseen=unseen)
+    if run.score is None:
+        words = " ".join(run.feedback.split())[-_FEEDBACK:]
+        return f"on instances that no program has seen it ended as {run.outcome.replace('_', ' ')}: {words}"
+    if evaluator.problem.direction.gain(score, run.score) > 0:
+        return f"on instances that no program has seen it is worth {run.score:.6g} at best, and not {score!r}"
+    return ""
 
 
 def unseen_seeds(seed: int, program_id: int) -> tuple[int, ...]:

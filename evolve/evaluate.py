@@ -15,6 +15,7 @@ from typing import Self
 
 from evolve.types import Direction, Evaluation, Outcome, Problem, ProblemKind, Verdict
 from evolve.verifier import Judgement, JudgementKind, VerifierError, VerifierProcess
+from problems import load_verifier
 from sandbox import Ending, Job, Limits, Result, Sandbox, SandboxError
 
 _OUTCOMES = {
@@ -33,10 +34,15 @@ class Evaluator:
     """Evaluates programs: as many at a time as there are workers, and beside these who asks for a fresh verifier.
 
     Any thread may call.
+
+    Attributes:
+        problem: Whose programs they are.
+        plays_unseen: Whether a rule can be had to play instances that a seed draws.
     """
 
     def __init__(self, problem: Problem, sandbox: Sandbox, *, workers: int) -> None:
-        self._problem = problem
+        self.problem = problem
+        self.plays_unseen = problem.kind is ProblemKind.RULE and load_verifier(problem).unseen is not None
         self._sandbox = sandbox
         self._limits = Limits(wall_s=problem.limits.wall_s, memory_mib=problem.limits.memory_mib)
         # These start before any GPU library does, and none is shared by two evaluations at once.
@@ -47,18 +53,19 @@ class Evaluator:
         self._workers = workers
         self._closed = False
 
-    def evaluate(self, source: str, *, seed: int, afresh: bool = False) -> Evaluation:
+    def evaluate(self, source: str, *, seed: int, afresh: bool = False, unseen: int | None = None) -> Evaluation:
         """Run `source` once and return what came of it; a failure of our own is `Outcome.LOST`.
 
         Args:
             source: The program.
             seed: Seeds every random generator that the candidate can reach.
+            unseen: Draws the instances that a rule is to play, instead of the problem's own.
             afresh: Whether the verifier must be a process that has judged nothing before; one is started, and need not
                 wait until others are free.
         """
         try:
             with self._verifier(afresh=afresh) as verifier:
-                result, judgement = self._run(verifier, source, seed)
+                result, judgement = self._run(verifier, source, seed, unseen)
         except (VerifierError, SandboxError, OSError) as error:  # OSError: no descriptor is left, or the like
             return Evaluation(outcome=Outcome.LOST, seed=seed, feedback=str(error))
         return self._evaluation(result, judgement, source, seed)
@@ -99,17 +106,17 @@ class Evaluator:
 
     def _started(self) -> VerifierProcess:
         try:
-            return VerifierProcess(self._problem)
+            return VerifierProcess(self.problem)
         except OSError as error:
             raise VerifierError(f"this process has no room for a verifier: {error}") from error
 
-    def _run(self, verifier: VerifierProcess, source: str, seed: int) -> tuple[Result, Judgement]:
+    def _run(self, verifier: VerifierProcess, source: str, seed: int, unseen: int | None) -> tuple[Result, Judgement]:
         ours, theirs = socket.socketpair()
         with ours, contextlib.ExitStack() as unless_begun:
             unless_begun.enter_context(theirs)
-            verifier.begin(ours)
+            verifier.begin(ours, unseen)
             unless_begun.pop_all()
-        program, entry_point = self._problem.job(source)
+        program, entry_point = self.problem.job(source)
         job = Job(source=program, entry_point=entry_point, seed=seed, limits=self._limits)
         result = self._sandbox.run(job, theirs)
         return result, verifier.finish(timeout_s=_VERIFY_S)
@@ -121,7 +128,7 @@ class Evaluator:
         construction = None
         if valid and verdict is not None:
             # A rule is its own construction: the program is what others can check.
-            is_rule = self._problem.kind is ProblemKind.RULE
+            is_rule = self.problem.kind is ProblemKind.RULE
             construction = json.dumps({"program": source}) if is_rule else str(verdict.construction)
         return Evaluation(
             outcome=outcome,

@@ -62,6 +62,7 @@ class LoopSettings:
         ahead: Whether these may still be being decoded; else only being evaluated, for the model changes in between.
         seed: Of the run.
         seeded: Whether programs of other runs were taken in.
+        unseen: Draws instances that no program can know, for the checks of new bests.
         reuse: Whether what other runs of the problem evaluated is not run again.
     """
 
@@ -72,6 +73,7 @@ class LoopSettings:
     ahead: bool
     seed: int
     seeded: bool
+    unseen: int
     reuse: bool
 
 
@@ -134,7 +136,7 @@ class Evolution:
         self._unchecked = unchecked_best(parts.store, direction)
         self._last = reports[-1]
         best = self._last.best if self._unchecked is None else bests(parts.store, direction)[0].score(direction)
-        check = Check(seed=settings.seed, seeded=settings.seeded, best=best)
+        check = Check(seed=settings.seed, seeded=settings.seeded, unseen=settings.unseen, best=best)
         self._confirmer = Confirmer(parts.problem, parts.evaluator, parts.store, parts.observer, check)
         unsettled = parts.store.unsettled(before_step=len(reports))
         self._unsettled = [attempt for attempt in unsettled if not self._confirmer.in_quarantine(attempt.id)]
@@ -284,13 +286,11 @@ class Evolution:
 
     def _evaluate(self, child: Child) -> tuple[Evaluation, ...]:
         """Evaluate a child once; siblings that are the same program share the evaluation. Empty if time is up."""
+        mine: Future[tuple[Evaluation, ...]] = Future()
         with self._lock:
-            twin = self._running.get(child.identity)
-            mine: Future[tuple[Evaluation, ...]] = Future()
-            if twin is None:
-                self._running[child.identity] = mine
-        if twin is not None:
-            return twin.result()
+            running = self._running.setdefault(child.identity, mine)
+        if running is not mine:
+            return running.result()
         try:
             with self._slots:
                 evaluations = () if self._is_over() else self._runs(child)

@@ -1,6 +1,7 @@
 """One stretch of a run: from `evolve run` or `evolve resume` to its end."""
 
 import contextlib
+import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -228,6 +229,7 @@ class Session:
             ahead=isinstance(self.config.learner, FrozenConfig),
             seed=self.config.run.seed,
             seeded=self.store.merged() > 0,
+            unseen=secrets.randbits(62),
             reuse=self.config.database.reuse,
         )
 

@@ -26,12 +26,15 @@ ANSWER_BYTES = 1 << 20
 ARRAY_BYTES = 16 << 20
 #: Questions that are sent before the first of them is answered; sockets hold three times as much by default.
 AHEAD_BYTES = 64 << 10
+#: A seed as a text.
+_SEED_BYTES = 1 << 10
 #: A construction is at most one answer, as JSON text.
 _REPLY_BYTES = 128 << 20
 #: Violations that are listed of one construction.
 MOST_VIOLATIONS = 10
-#: What the other side asks for: a candidate is judged through a channel, a construction is judged as it stands.
-_JUDGE, _VERIFY = b"j", b"v"
+#: What the other side asks for: a candidate is judged through a channel, or plays instances that a seed draws, which
+#: follows; a construction is judged as it stands.
+_JUDGE, _UNSEEN, _VERIFY = b"j", b"u", b"v"
 #: How long a verifier that failed may take to end, and how much of its last line is shown.
 _LAST_WORDS_S, _LAST_WORDS = 5.0, 300
 
@@ -108,11 +111,20 @@ def _batches(frames: Iterable[bytes]) -> Iterator[list[bytes]]:
         yield batch
 
 
-def judge(problem: Problem, verifier: Verifier, channel: socket.socket) -> Judgement:
-    """Call the candidate at the other end of `channel`, judge its answers and close the channel."""
+def judge(problem: Problem, verifier: Verifier, channel: socket.socket, unseen: int | None = None) -> Judgement:
+    """Call the candidate at the other end of `channel`, judge its answers and close the channel.
+
+    Args:
+        problem: The problem.
+        verifier: Its verifier.
+        channel: To the candidate.
+        unseen: Draws the instances that a rule is to play, instead of the problem's own.
+    """
     candidate = Candidate(channel)
     try:
         with channel:
+            if unseen is not None:
+                return Judgement(kind=JudgementKind.VERDICT, verdict=verifier.judge_unseen(candidate, unseen))
             if problem.kind is ProblemKind.RULE:
                 return Judgement(kind=JudgementKind.VERDICT, verdict=verifier.judge(candidate))
             answer = candidate(*problem.arguments)
@@ -135,7 +147,10 @@ def serve(control: socket.socket, problem: Problem) -> None:
             if message == _VERIFY:
                 judgement = _verify(verifier, str(frame.receive(control, answer_bytes=_REPLY_BYTES, array_bytes=0)))
             else:
-                judgement = judge(problem, verifier, socket.socket(fileno=descriptors[0]))
+                channel = socket.socket(fileno=descriptors[0])
+                is_unseen = message == _UNSEEN
+                seed = int(str(frame.receive(control, answer_bytes=_SEED_BYTES, array_bytes=0))) if is_unseen else None
+                judgement = judge(problem, verifier, channel, seed)
             frame.send(control, _to_tree(judgement))
 
 
@@ -220,14 +235,20 @@ class VerifierProcess:
             unless_started.pop_all()
         self._control = ours
 
-    def begin(self, channel: socket.socket) -> None:
+    def begin(self, channel: socket.socket, unseen: int | None = None) -> None:
         """Give the verifier its end of a candidate's channel.
+
+        Args:
+            channel: To the candidate.
+            unseen: Draws the instances that a rule is to play, instead of the problem's own.
 
         Raises:
             VerifierError: The verifier is gone.
         """
         try:
-            socket.send_fds(self._control, [_JUDGE], [channel.fileno()])
+            socket.send_fds(self._control, [_JUDGE if unseen is None else _UNSEEN], [channel.fileno()])
+            if unseen is not None:
+                frame.send(self._control, str(unseen))
         except OSError as error:
             raise VerifierError(f"the verifier failed: {self._last_words() or error}") from error
 

@@ -1,6 +1,7 @@
 """The command `evolve verify`: what is a construction worth, at zero tolerance?"""
 
 import json
+import secrets
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -9,6 +10,7 @@ from rich.console import Console
 
 from evolve.compose import open_workshop
 from evolve.config.checks import one_of
+from evolve.confirm import fault_on_unseen
 from evolve.errors import InputError, ProblemError
 from evolve.types import Outcome, Problem, ProblemKind, Record, Verdict
 from evolve.verifier import Judgement, JudgementKind, VerifierError, VerifierProcess
@@ -92,7 +94,13 @@ def _play(problem: Problem, source: str, *, require: str) -> Judgement:
     """Run a program in the sandbox and return the verdict on what it does."""
     with open_workshop(problem, require=require, workers=1) as workshop:
         evaluation = workshop.evaluator.evaluate(source, seed=0)
-    if evaluation.outcome is Outcome.VALID:
+        fault = ""
+        if evaluation.score is not None:
+            unseen = secrets.randbits(62)
+            fault = fault_on_unseen(workshop.evaluator, source, evaluation.score, seed=0, unseen=unseen)
+    if fault:
+        verdict = Verdict(valid=False, reason=fault)
+    elif evaluation.outcome is Outcome.VALID:
         verdict = Verdict(valid=True, score=evaluation.score, exact=evaluation.exact, measures=evaluation.measures)
     else:
         reason = evaluation.feedback.strip().splitlines()

@@ -93,7 +93,8 @@ def load_verifier(problem: Problem) -> Verifier:
     module = _module(source)
     function = _function(module, wanted, f"a problem of kind {problem.kind} needs it")
     listing = getattr(module, "violations", None)
-    return Verifier(source=source, problem=problem, function=function, listing=listing)
+    unseen = getattr(module, "judge_unseen", None)
+    return Verifier(source=source, problem=problem, function=function, listing=listing, unseen=unseen)
 
 
 def load_picture(problem: Problem) -> Callable[[object, Path], None] | None:

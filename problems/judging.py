@@ -21,12 +21,15 @@ class Verifier:
         problem: Whose verifier it is; its bound and the names of its measures are enforced.
         function: Its `verify(construction)` or `judge(rule)`.
         listing: Its `violations(construction)`, where it defines one: a line for each violation, the worst first.
+        unseen: Its `judge_unseen(rule, seed)`, where it defines one: a verdict on instances that the seed draws, whose
+            score is the best that a rule can be expected to have on the problem's own, luck included.
     """
 
     source: Path
     problem: Problem
     function: Callable[..., object]
     listing: Callable[[object], Sequence[str]] | None = None
+    unseen: Callable[[Rule, int], object] | None = None
 
     def verify(self, construction: object) -> Verdict:
         """Judge a construction of plain JSON values, at zero tolerance.
@@ -38,7 +41,7 @@ class Verifier:
         """
         if self.problem.kind is not ProblemKind.CONSTRUCTION:
             raise ProblemError(f"{self.source} judges a rule by playing it; give it a program, not a construction")
-        verdict = self._verdict(construction)
+        verdict = self._verdict(self.function(construction))
         if verdict.valid and verdict.construction is None:
             return replace(verdict, construction=construction)
         return verdict
@@ -51,14 +54,23 @@ class Verifier:
         """
         if self.problem.kind is not ProblemKind.RULE:
             raise ProblemError(f"{self.source} verifies a construction; give it that, not a rule")
-        return self._verdict(rule)
+        return self._verdict(self.function(rule))
+
+    def judge_unseen(self, rule: Rule, seed: int) -> Verdict:
+        """Play a rule on instances that nobody has seen.
+
+        Raises:
+            ProblemError: The verifier knows none, or returned no usable verdict.
+        """
+        if self.unseen is None:
+            raise ProblemError(f"{self.source} does not define judge_unseen")
+        return self._verdict(self.unseen(rule, seed))
 
     def violations(self, construction: object) -> tuple[str, ...]:
         """Return a line for each violation of a construction that is invalid, the worst first; empty where unknown."""
         return () if self.listing is None else tuple(map(str, self.listing(construction)))
 
-    def _verdict(self, judged: object) -> Verdict:
-        verdict = self.function(judged)
+    def _verdict(self, verdict: object) -> Verdict:
         if not isinstance(verdict, Verdict):
             raise ProblemError(f"{self.source} must return an evolve.types.Verdict, got {type(verdict).__name__}")
         if verdict.score is None:

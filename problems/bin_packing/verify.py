@@ -8,6 +8,7 @@ by fixed seeds from `random.Random.random` alone, whose sequence Python guarante
 
 import math
 import random
+import statistics
 import sys
 from array import array
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,7 @@ from fractions import Fraction
 
 from evolve.types import Verdict
 from problems.exact import decimal_digits
-from problems.rules import Rule
+from problems.rules import LocalRule, Rule
 
 ITEMS = 500
 INSTANCES_PER_FAMILY = 4
@@ -68,12 +69,13 @@ def bimodal_item(rng: random.Random) -> int:
     return uniform(rng, 10, 25) if rng.random() < 0.5 else uniform(rng, 40, 60)
 
 
-def instances() -> Iterator[Instance]:
-    """Yield the instances; always the same ones."""
+def instances(unseen: int | None = None) -> Iterator[Instance]:
+    """Yield the instances: always the same ones, or as many of the same families that a seed draws."""
     families = (("or", 150, or_item), ("weibull", 100, weibull_item), ("bimodal", 100, bimodal_item))
     for place, (family, capacity, draw) in enumerate(families):
         for number in range(INSTANCES_PER_FAMILY):
-            rng = random.Random(1000 * (place + 1) + number)
+            own = 1000 * (place + 1) + number
+            rng = random.Random(own if unseen is None else f"{unseen}:{own}")
             yield Instance(family=family, capacity=capacity, items=tuple(draw(rng) for _ in range(ITEMS)))
 
 
@@ -156,14 +158,42 @@ def judge(rule: Rule) -> Verdict:
         As score the mean excess over the instances, `100 * (bins - L1) / L1` in percent. Invalid as soon as one answer
         is not a list of one finite int or float for each bin. What the rule raises passes through.
     """
-    every = list(instances())
     try:
-        used = play(every, rule)
+        excesses = excesses_of(rule, list(instances()))
     except BadAnswerError as error:
         return Verdict(valid=False, reason=str(error))
-    excesses = [
-        Fraction(100 * (bins - instance.lower_bound), instance.lower_bound)
-        for bins, instance in zip(used, every, strict=True)
-    ]
     mean = sum(excesses, Fraction(0)) / len(excesses)
     return Verdict(valid=True, score=float(mean), exact=decimal_digits(mean))
+
+
+def judge_unseen(rule: Rule, seed: int) -> Verdict:
+    """Play as many instances that no program can have seen, and say what such a rule can be worth on the usual ones.
+
+    Its excess is compared with first fit's, instance by instance, for instances differ more than rules do. Of two means
+    of so many such differences each has a standard error; three of both together are what luck is granted.
+
+    Returns:
+        As score the best that `judge` can be expected to give to the rule, in percent.
+    """
+    every, usual = list(instances(seed)), list(instances())
+    first_fit = LocalRule(lambda _, bins: [0.0] * len(bins))
+    try:
+        excesses = excesses_of(rule, every)
+    except BadAnswerError as error:
+        return Verdict(valid=False, reason=str(error))
+    gains = [theirs - ours for theirs, ours in zip(excesses_of(first_fit, every), excesses, strict=True)]
+    luck = 3 * math.sqrt(2 / len(gains)) * statistics.stdev(map(float, gains))
+    expected = statistics.mean(excesses_of(first_fit, usual)) - statistics.mean(gains)
+    return Verdict(valid=True, score=float(max(Fraction(0), expected - Fraction(luck))))
+
+
+def excesses_of(rule: Rule, every: Sequence[Instance]) -> list[Fraction]:
+    """Return `100 * (bins - L1) / L1` for each instance.
+
+    Raises:
+        BadAnswerError: An answer is unusable.
+    """
+    return [
+        Fraction(100 * (bins - instance.lower_bound), instance.lower_bound)
+        for bins, instance in zip(play(every, rule), every, strict=True)
+    ]

@@ -20,7 +20,7 @@ from problems import load_problem
 from sandbox import Tier, open_sandbox
 
 PROBLEM = load_problem("trivial", TRIVIAL)
-SEED = 10
+SEED, UNSEEN = 10, 12345
 
 
 class Heard:
@@ -61,7 +61,9 @@ def check(evaluator, store):
 
     def settle(bodies: dict[int, str], *, best: float = 1.0, seeded: bool = False, begin: bool = False):
         heard = Heard()
-        confirmer = Confirmer(PROBLEM, evaluator, store, heard, Check(seed=SEED, seeded=seeded, best=best))
+        confirmer = Confirmer(
+            PROBLEM, evaluator, store, heard, Check(seed=SEED, seeded=seeded, unseen=UNSEEN, best=best)
+        )
         made.append(confirmer)
         attempts = [child(number, body, evaluator) for number, body in bodies.items()]
         for one in attempts:
@@ -147,7 +149,7 @@ def test_what_is_better_than_the_luckiest_really_is_becomes_the_best(check, stor
 
 def test_the_newest_candidate_does_not_wait_for_those_that_it_beats(evaluator, store):
     """Of eight that each took the lead, the last is confirmed with the first one's runs before it, and no others."""
-    confirmer = Confirmer(PROBLEM, evaluator, store, Heard(), Check(seed=SEED, seeded=False, best=1.0))
+    confirmer = Confirmer(PROBLEM, evaluator, store, Heard(), Check(seed=SEED, seeded=False, unseen=UNSEEN, best=1.0))
     bodies = {number: f"{number} if __import__('time').sleep(0.5) is None else 0" for number in range(2, 10)}
     attempts = [child(number, body, evaluator) for number, body in bodies.items()]
     for one in attempts:
@@ -227,7 +229,9 @@ def test_a_construction_that_is_judged_differently_later_is_in_quarantine(store,
     )
     problem = load_problem("trivial", folder)
     with open_sandbox(require=Tier.NONE) as sandbox, Evaluator(problem, sandbox, workers=1) as evaluator:
-        confirmer = Confirmer(problem, evaluator, store, Heard(), Check(seed=SEED, seeded=False, best=1.0))
+        confirmer = Confirmer(
+            problem, evaluator, store, Heard(), Check(seed=SEED, seeded=False, unseen=UNSEEN, best=1.0)
+        )
         one = child(4, "7", evaluator)
         store.insert_attempt(one)
         confirmer.settle([one])
