@@ -106,7 +106,8 @@ def make_batch(
 
     Where there are more groups than an update takes, those that tell something come first. What is late fills the rows
     that would be placeholders, as far as they go. Where the share of different programs is below `min_distinct` all
-    are: the policy has collapsed so far that it could only learn more of the same.
+    are: the policy has collapsed so far that it could only learn more of the same. What is late counts in that, for
+    repetitions are known at once, and other programs take their time.
 
     Args:
         groups: At least B.
@@ -124,7 +125,9 @@ def make_batch(
     ]
     grown = [_rows(group.group, settings, encode, group.late, fresh=False) for group in late]
     figures = _figures(groups, settings, parents)
-    paused = figures.get("distinct", 1.0) < settings.min_distinct
+    slow = [attempt for group in late for attempt in group.group if attempt.id in group.late]
+    distinct = _distinct([*_attempts(groups), *slow])
+    paused = distinct is not None and distinct < settings.min_distinct
     rows = [PLACEHOLDER] * settings.rows if paused else _arrange(fresh, grown, settings)
     figures["staleness"] = _staleness(rows, lag)
     if settings.min_distinct:
@@ -204,11 +207,10 @@ def _staleness(rows: Sequence[Row], lag: int) -> float:
 
 def _figures(groups: Sequence[Group], settings: GrpoSettings, parents: Mapping[int, float | None]) -> dict[str, float]:
     """Return shares of the attempts, and of the groups, and means; an empty step has none."""
-    attempts = [attempt for group in groups for attempt in group]
+    attempts = _attempts(groups)
     if not attempts:
         return {}
     rewards = [attempt.reward for attempt in attempts if attempt.reward is not None]
-    identities = [attempt.identity for attempt in attempts if attempt.identity is not None]
     rewards_G_n = [rewards_of(group, settings) for group in groups]
     figures = {
         "valid": _share(attempts, lambda attempt: attempt.outcome is Outcome.VALID),
@@ -221,12 +223,22 @@ def _figures(groups: Sequence[Group], settings: GrpoSettings, parents: Mapping[i
         "completion_tokens": statistics.fmean(attempt.completion.tokens for attempt in attempts),
         "prompt_tokens": statistics.fmean(attempt.completion.prompt_tokens for attempt in attempts),
     }
-    if identities:
-        figures["distinct"] = len(set(identities)) / len(identities)
+    if (distinct := _distinct(attempts)) is not None:
+        figures["distinct"] = distinct
     if rewards:
         figures["reward"] = statistics.fmean(rewards)
         figures["reward_std"] = statistics.pstdev(rewards)
     return figures
+
+
+def _attempts(groups: Sequence[Group]) -> list[Attempt]:
+    return [attempt for group in groups for attempt in group]
+
+
+def _distinct(attempts: Sequence[Attempt]) -> float | None:
+    """Return the different programs as a share of all; None where there is none."""
+    identities = [attempt.identity for attempt in attempts if attempt.identity is not None]
+    return len(set(identities)) / len(identities) if identities else None
 
 
 def _is_changed(attempt: Attempt, parents: Mapping[int, float | None]) -> bool:

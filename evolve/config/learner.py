@@ -61,7 +61,7 @@ class GrpoConfig(LearnerConfig):
         novelty: What a valid child earns beside its reward for being unlike the group's other valid children: this
             times the mean share of tokens, from 0 to 1, that they do not have in common; in the unit of the reward.
         min_distinct: An update is left out, and the search goes on, while the share of different programs among those
-            of the step is below this; 0 for never.
+            of the step, and what was late of the one before, is below this; 0 for never.
         mask_truncated: Whether completions cut at `sampling.max_tokens` are left out instead of punished; then nothing
             keeps replies from growing, and where all are cut nothing is learned any more.
         drop_constant: Whether groups of equal rewards are left out of the work, the divergence and the entropy, and
