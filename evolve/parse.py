@@ -5,12 +5,12 @@ its functions; which one is told by what it holds, so that a model that ignores 
 """
 
 import ast
-import builtins
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
 
+from evolve.completion import complete, parent_of
 from evolve.identity import identity
 from evolve.types import Outcome
 
@@ -22,25 +22,6 @@ _THINKING_END = re.compile(r"</think(?:ing)?>")
 _THINKING_OPEN = re.compile(r"<think(?:ing)?>.*\Z", re.DOTALL)
 # Nothing of the opening line is given back: a reply that ends within it would be searched as often as it is long.
 _FENCE = re.compile(r"^[ \t]*+```[ \t]*+([\w+-]*+)[^\n]*+\n(.*?)(?:^[ \t]*```[ \t]*$|\Z)", re.DOTALL | re.MULTILINE)
-#: What names mean that a small model reads without having imported them, its commonest slip.
-_FORGOTTEN = {"np": "import numpy as np", "optimize": "from scipy import optimize"}
-_FORGOTTEN |= {name: f"import {name}" for name in ("itertools", "math", "numpy", "random", "scipy", "time")}
-_FORGOTTEN |= {
-    name: f"from {module} import {name}"
-    for module, names in {
-        "collections": ("Counter", "defaultdict", "deque"),
-        "itertools": ("combinations", "permutations", "product"),
-        "scipy.optimize": (
-            *("Bounds", "LinearConstraint", "NonlinearConstraint", "basinhopping", "differential_evolution"),
-            *("dual_annealing", "linprog", "minimize"),
-        ),
-        "scipy.spatial": ("ConvexHull", "Delaunay", "KDTree", "Voronoi", "cKDTree"),
-        "scipy.spatial.distance": ("cdist", "pdist", "squareform"),
-    }.items()
-    for name in names
-}
-#: Parents that are kept parsed: those of a step, and its stragglers'.
-_PARENTS = 128
 #: A child may be so many times longer than is allowed before its last edit makes it short enough.
 _LONGEST = 2
 _SEARCH = re.compile(r"^\s*<{5,9}\s*SEARCH\s*$")
@@ -158,44 +139,16 @@ def _rewrite(answer: str, parent: str, entry_point: str, source_chars: int) -> s
     code = _code_block(answer, entry_point)
     if code is None:
         return ReplyFailure(outcome=Outcome.NO_CODE, reason="the reply holds no code block")
-    before, _, after = split_block(parent)
+    before, old, after = split_block(parent)
     new_before, block, new_after = split_block(code)
     if new_before and (new_before.split() != before.split() or new_after.split() != after.split()):
         return ReplyFailure(outcome=Outcome.OUTSIDE_BLOCK, reason="the rewrite changes code outside the evolve block")
     block = _without_markers(block)
-    left_out = _left_out(block, parent, entry_point) if len(block) <= source_chars else ""
-    return f"{before}{left_out}{block.rstrip()}\n{after}"
-
-
-@dataclass(frozen=True, slots=True)
-class _Parent:
-    """What a rewrite can take for granted.
-
-    Attributes:
-        lines: Of the evolve block.
-        statements: Of the block, in their order.
-        binding: The block's statements that bind a name.
-        around: Names that are bound outside of the block alone.
-    """
-
-    lines: tuple[str, ...]
-    statements: tuple[ast.stmt, ...]
-    binding: Mapping[str, Sequence[ast.stmt]]
-    around: Set[str]
-
-
-@lru_cache(maxsize=_PARENTS)
-def _parent(source: str) -> _Parent:
-    """Return what a parent offers; the samples of a group ask for the same one."""
-    _, block, _ = split_block(source)
-    tree = ast.parse(block)
-    binding: dict[str, list[ast.stmt]] = {}
-    for node in tree.body:
-        for name in _bound_by(node):
-            binding.setdefault(name, []).append(node)
-    lines = re.split(r"\r\n?|\n", block)  # as Python counts them; splitlines knows more ends
-    around = set(_bound(ast.parse(source))) - set(_bound(tree))
-    return _Parent(lines=tuple(lines), statements=tuple(tree.body), binding=binding, around=around)
+    if len(block) <= source_chars:
+        # A rewrite that does not compile is refused later, with the reason.
+        with suppress(SyntaxError, ValueError, RecursionError, MemoryError):
+            block = complete(block, parent_of(old, before + after), entry_point)
+    return f"{before}{block.rstrip()}\n{after}"
 
 
 def functions_of(source: str) -> Mapping[str, str]:
@@ -203,90 +156,12 @@ def functions_of(source: str) -> Mapping[str, str]:
 
     There is none if the block does not stand for itself, as part of a class.
     """
+    before, block, after = split_block(source)
     try:
-        parent = _parent(source)
+        pieces = parent_of(block, before + after).pieces
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return {}
-    functions = (node for node in parent.statements if isinstance(node, ast.FunctionDef))
-    return {node.name: "\n".join(parent.lines[_first(node) - 1 : node.end_lineno]) for node in functions}
-
-
-def _left_out(block: str, source: str, entry_point: str) -> str:
-    """Return what a rewrite takes for granted: its parent's definitions that it needs and lacks, and imports.
-
-    The definitions are those that it reads, and the entry point with all that this reads, if that is something of the
-    rewrite's. The imports are those of `_FORGOTTEN` that neither it nor its parent has.
-    """
-    try:
-        new, parent = ast.parse(block), _parent(source)
-        known = {*dir(builtins), *_bound(new), *parent.around}
-        taken = _needed(_named(new), known, parent.binding)
-        entry = _needed([entry_point], known, parent.binding)
-        if any(name in _defined(new) for node in entry for name in _named(node)):
-            taken |= entry
-    except (SyntaxError, ValueError, RecursionError, MemoryError):  # such a child is refused later, with the reason
-        return ""
-    if any(isinstance(node, ast.ImportFrom) and node.module == "__future__" for node in new.body):
-        return ""
-    missing = set(_named(new)) - known - {name for node in taken for name in _bound(node)}
-    imports = [line for name, line in _FORGOTTEN.items() if name in missing]
-    texts = ["\n".join(parent.lines[_first(node) - 1 : node.end_lineno]) for node in parent.statements if node in taken]
-    texts = ["\n".join(imports)] * bool(imports) + texts
-    return "".join(f"{text}\n\n" for text in texts)
-
-
-def _needed(names: Iterable[str], known: Set[str], binding: Mapping[str, Sequence[ast.stmt]]) -> set[ast.stmt]:
-    """Return the statements that bind the names which are not known, and those that these read in turn."""
-    needed: set[ast.stmt] = set()
-    found, wanted = set(known), list(names)
-    while wanted:
-        name = wanted.pop()
-        if name not in found:
-            found.add(name)
-            for node in binding.get(name, ()):
-                if node not in needed:
-                    needed.add(node)
-                    wanted += set(_named(node)) - set(_bound(node))
-    return needed
-
-
-def _first(node: ast.stmt) -> int:
-    """Return the number of a statement's first line, decorators included."""
-    decorators: list[ast.expr] = getattr(node, "decorator_list", [])
-    return min([node.lineno, *(each.lineno for each in decorators)])
-
-
-def _named(tree: ast.AST) -> Iterator[str]:
-    """Yield the names that stand in a tree, read or bound."""
-    return (node.id for node in ast.walk(tree) if isinstance(node, ast.Name))
-
-
-def _bound(tree: ast.AST) -> Iterator[str]:
-    """Yield the names that are bound anywhere in a tree, in whatever scope."""
-    for node in ast.walk(tree):
-        match node:
-            case ast.Name(id=str(name), ctx=ast.Store()) | ast.arg(arg=str(name)) | ast.ExceptHandler(name=str(name)):
-                yield name
-            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
-                yield name
-            case ast.alias(name=name, asname=alias):
-                yield alias or name.partition(".")[0]
-            case ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)) | ast.MatchMapping(rest=str(name)):
-                yield name
-
-
-def _defined(tree: ast.Module) -> set[str]:
-    """Return the names that a module binds at its top level."""
-    return {name for node in tree.body for name in _bound_by(node)}
-
-
-def _bound_by(statement: ast.stmt) -> Iterator[str]:
-    """Yield the names that a statement binds in its own scope."""
-    match statement:
-        case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
-            yield name
-        case ast.Import() | ast.ImportFrom() | ast.Assign() | ast.AnnAssign():
-            yield from _bound(statement)
+    return {node.name: piece.text for piece in pieces for node in piece.statements if isinstance(node, ast.FunctionDef)}
 
 
 def _code_block(answer: str, entry_point: str) -> str | None:
