@@ -1,4 +1,7 @@
-"""What a rewrite takes for granted: definitions of its parent that it needs and lacks, and imports that it forgot."""
+"""What a rewrite takes for granted: definitions that it needs and lacks, and imports that it forgot.
+
+The definitions are those of the reply's other code blocks, and its parent's.
+"""
 
 import ast
 import builtins
@@ -86,7 +89,7 @@ def pieces_of(source: str) -> tuple[Piece, ...]:
             groups[-1].append(node)
         else:
             groups.append([node])
-    lines = re.split(r"\r\n?|\n", source)  # as Python counts them; splitlines knows more ends
+    lines = _lines(source)
     return tuple(_piece(nodes, "\n".join(lines[_first(nodes[0]) - 1 : _last(nodes[-1])])) for nodes in groups)
 
 
@@ -114,6 +117,10 @@ def _piece(statements: Sequence[ast.stmt], text: str) -> Piece:
         defines=defines - changes,
         changes=changes,
     )
+
+
+def _lines(source: str) -> list[str]:
+    return re.split(r"\r\n?|\n", source)  # as Python counts them; splitlines knows more ends
 
 
 def _first(node: ast.stmt) -> int:
@@ -227,27 +234,84 @@ def _needed(names: Iterable[str], known: Set[str], binding: Mapping[str, Sequenc
     return needed
 
 
-def complete(block: str, parent: Parent, entry_point: str) -> str:
-    """Return a rewrite with what it takes for granted: its parent's definitions that it needs and lacks, and imports.
+def complete(
+    code: str, new: Sequence[Piece], beside: Sequence[Sequence[Piece]], parent: Parent, entry_point: str
+) -> str:
+    """Return a rewrite with what it takes for granted.
 
-    The definitions are those that it reads, and the entry point with all that this reads, if that is something of the
-    rewrite's. The imports are those of `_FORGOTTEN` that neither it nor its parent has.
+    That is the definitions that it reads and lacks, and the entry point with all that this reads, if that is something
+    of the reply's: from the blocks beside it, else from its parent. Imports of `_FORGOTTEN` that none of them has are
+    added. A reply of which the entry point would read nothing is left as it is, for it makes nothing new.
+
+    Args:
+        code: The block that is taken whole, or nothing.
+        new: Its pieces.
+        beside: The reply's other blocks; the later one counts where two define a name.
+        parent: What else there is.
+        entry_point: The function that the child must define.
+    """
+    if any(isinstance(node, ast.ImportFrom) and node.module == "__future__" for node in _statements(new)):
+        return code  # it must stay first
+    binding = dict(parent.binding)
+    for pieces in beside:
+        defined = _names(pieces)
+        binding |= {name: bound for name, bound in _binding(pieces).items() if name in defined}
+    known = _BUILTINS | _names(new)
+    taken = _needed(_read(new), known, binding)
+    entry = _needed([entry_point], known, binding)
+    beside_new = list(chain.from_iterable(beside))
+    # An import alone makes nothing new of what its parent does.
+    made = [piece for piece in (*new, *beside_new) if not isinstance(piece.statements[0], ast.Import | ast.ImportFrom)]
+    if not entry.isdisjoint(made) or not _read(entry).isdisjoint(_names(new) & _names(made)):
+        taken |= entry
+    elif entry_point not in known:
+        return code
+    new = (*(piece for piece in beside_new if piece in taken), *new)
+    missing = _read(new) - known - _names(taken)
+    imports = [line for name, line in _FORGOTTEN.items() if name in missing]
+    before, after = _placed([piece for piece in parent.pieces if piece in taken], _names(new))
+    before += [piece.text for piece in beside_new if piece in taken]
+    texts = ["\n".join(imports), *before, code.rstrip(), *after]
+    return "\n\n".join(text for text in texts if text)
+
+
+def with_later(code: str, later: Iterable[Piece]) -> str:
+    """Return code whose functions and classes are those of later pieces, where these define them again.
 
     Raises:
         Exception: As `pieces_of` does.
     """
-    new = pieces_of(block)
-    if any(isinstance(node, ast.ImportFrom) and node.module == "__future__" for node in _statements(new)):
-        return block  # it must stay first
-    known = _BUILTINS | _names(new)
-    taken = _needed(_read(new), known, parent.binding)
-    entry = _needed([entry_point], known, parent.binding)
-    if not _read(entry).isdisjoint(_names(new)):
-        taken |= entry
-    missing = _read(new) - known - _names(taken)
-    imports = [line for name, line in _FORGOTTEN.items() if name in missing]
-    before, after = _placed([piece for piece in parent.pieces if piece in taken], _names(new))
-    return "\n\n".join([*(["\n".join(imports)] if imports else []), *before, block.rstrip(), *after])
+    newest = {node.name: piece.text for piece in later for node in piece.statements if isinstance(node, _DEFINITIONS)}
+    lines = _lines(code)
+    for node in reversed(list(_statements(pieces_of(code)))):
+        if isinstance(node, _DEFINITIONS) and node.name in newest:
+            lines[_first(node) - 1 : _last(node)] = [newest.pop(node.name)]
+    return "\n".join(lines)
+
+
+def defines(pieces: Iterable[Piece], name: str) -> bool:
+    """Whether a block defines a name as an entry point can be defined."""
+    kinds = (ast.FunctionDef, ast.Assign)
+    return any(name in piece.defines and isinstance(piece.statements[0], kinds) for piece in pieces)
+
+
+def is_part(pieces: Sequence[Piece], entry_point: str) -> bool:
+    """Whether a block defines something, and neither leaves lines out nor only shows how a program is used."""
+    if any(isinstance(node, _DEFINITIONS) for node in _statements(pieces)):
+        return not any(_has_gap(node) for piece in pieces if "..." in piece.text for node in piece.statements)
+    shows_use = any(not piece.runs.isdisjoint({entry_point, "print"}) for piece in pieces)
+    return bool(_names(pieces)) and (defines(pieces, entry_point) or not shows_use)
+
+
+def _has_gap(statement: ast.stmt) -> bool:
+    """Whether `...` stands among other statements in a statement, for lines that are left out."""
+    for node in ast.walk(statement):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and len(body) > 1:
+            for each in body:
+                if isinstance(each, ast.Expr) and isinstance(each.value, ast.Constant) and each.value.value is ...:
+                    return True
+    return False
 
 
 def _placed(pieces: Iterable[Piece], names: Set[str]) -> tuple[list[str], list[str]]:

@@ -1,7 +1,7 @@
 """Step 4: from a reply to a child program, or to an honest reason why there is none.
 
-A reply is either edits (SEARCH/REPLACE blocks) or a rewrite (one code block) of the whole evolve block, or of some of
-its functions; which one is told by what it holds, so that a model that ignores the format asked for loses nothing.
+A reply is either edits (SEARCH/REPLACE blocks) or a rewrite (code blocks) of the whole evolve block, or of some of its
+functions; which one is told by what it holds, so that a model that ignores the format asked for loses nothing.
 """
 
 import ast
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from evolve.completion import complete, parent_of
+from evolve.completion import Piece, complete, defines, is_part, parent_of, pieces_of, with_later
 from evolve.identity import identity
 from evolve.types import Outcome
 
@@ -134,21 +134,100 @@ def _defines(tree: ast.Module, name: str) -> bool:
     return False
 
 
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class _Block:
+    """A code block of a reply.
+
+    Attributes:
+        text: All of it.
+        labelled: Whether it says that it is Python.
+        code: Its part that belongs into the evolve block.
+        pieces: Of the code; None if it does not compile or is too long to be read.
+        part: Whether it can be part of a program.
+    """
+
+    text: str
+    labelled: bool
+    code: str
+    pieces: Sequence[Piece] | None
+    part: bool
+
+    def parts(self) -> Sequence[Piece]:
+        """Return the pieces that can be part of a program."""
+        return self.pieces or () if self.part else ()
+
+
 def _rewrite(answer: str, parent: str, entry_point: str, source_chars: int) -> str | ReplyFailure:
-    """Return the parent with its evolve block replaced by the reply's code block, and what that leaves out."""
-    code = _code_block(answer, entry_point)
-    if code is None:
+    """Return the parent with its evolve block replaced by what the reply's code blocks make of it."""
+    blocks = _code_blocks(answer, entry_point, source_chars)
+    if not blocks:
         return ReplyFailure(outcome=Outcome.NO_CODE, reason="the reply holds no code block")
     before, old, after = split_block(parent)
-    new_before, block, new_after = split_block(code)
+    main = _main(blocks, entry_point)
+    new_before, _, new_after = ("", "", "") if main is None else split_block(main.text)
     if new_before and (new_before.split() != before.split() or new_after.split() != after.split()):
         return ReplyFailure(outcome=Outcome.OUTSIDE_BLOCK, reason="the rewrite changes code outside the evolve block")
-    block = _without_markers(block)
-    if len(block) <= source_chars:
-        # A rewrite that does not compile is refused later, with the reason.
-        with suppress(SyntaxError, ValueError, RecursionError, MemoryError):
-            block = complete(block, parent_of(old, before + after), entry_point)
-    return f"{before}{block.rstrip()}\n{after}"
+    code, pieces = ("", ()) if main is None else (main.code, main.pieces)
+    # What does not compile, and what is no block of its own in the parent, is not completed.
+    with suppress(SyntaxError, ValueError, RecursionError, MemoryError):
+        if pieces is not None:
+            offer = parent_of(old, before + after)
+            later = [] if main is None else blocks[blocks.index(main) + 1 :]
+            if changes := [piece for block in later for piece in block.parts()]:
+                code = with_later(code, changes)
+                pieces = pieces_of(code)
+            beside = [block.parts() for block in blocks if block is not main]
+            code = complete(code, pieces, beside, offer, entry_point)
+    return f"{before}{(code or blocks[-1].code).rstrip()}\n{after}"
+
+
+def _code_blocks(answer: str, entry_point: str, source_chars: int) -> list[_Block]:
+    """Return the code blocks of a reply, or a reply that is bare code; the later one in the list is the better one."""
+    fences = [(language.lower(), text) for language, text in _FENCE.findall(answer)]
+    texts = [(language != "", text) for language, text in fences if language in ("", "python", "py", "python3")]
+    if not texts and "```" not in answer and _definition(entry_point).search(answer):
+        texts = [(False, answer)]
+    texts = [(labelled, text) for labelled, text in texts if text.strip()] or texts[-1:]
+    texts.sort(key=lambda each: each[0])  # what is not labelled may be what a program prints
+    blocks: list[_Block] = []
+    most = _LONGEST * source_chars
+    for labelled, text in reversed(texts):
+        code = _without_markers(split_block(text)[1])
+        pieces = None
+        if len(code) <= min(source_chars, most):
+            most -= len(code)
+            with suppress(SyntaxError, ValueError, RecursionError, MemoryError):
+                pieces = pieces_of(code)
+        part = pieces is not None and is_part(pieces, entry_point)
+        blocks.append(_Block(text=text, labelled=labelled, code=code, pieces=pieces, part=part))
+    return blocks[::-1]
+
+
+def _definition(entry_point: str) -> re.Pattern[str]:
+    """Return how a definition of the entry point begins."""
+    return re.compile(rf"^(?:def[ \t]+{re.escape(entry_point)}\b|{re.escape(entry_point)}[ \t]*=)", re.MULTILINE)
+
+
+def _main(blocks: Sequence[_Block], entry_point: str) -> _Block | None:
+    """Return the block that is taken whole, with what it lacks; None if each gives only what the parent needs of it.
+
+    It is the last part of a program that defines the entry point: a model that writes a whole program twice means the
+    second one. Where only a block that does not compile would define it, it is that one, for half of what the model
+    proposed is nobody's idea. Where no block is part of a program, it is the one that says best why there is none.
+    """
+    parts = [block for block in blocks if block.part]
+    defining = [block for block in parts if defines(block.parts(), entry_point)]
+    if defining:
+        return defining[-1]
+    broken = [block for block in blocks if block.pieces is None]
+    definition = _definition(entry_point)
+    called = [block for block in blocks if definition.search(block.text)]
+    broken_program = [block for block in called if block.pieces is None]
+    if not parts:
+        return (broken_program or called or broken or blocks)[-1]
+    if broken_program and broken_program[-1].labelled >= parts[-1].labelled:
+        return broken_program[-1]
+    return parts[0] if len(parts) == 1 else None
 
 
 def functions_of(source: str) -> Mapping[str, str]:
@@ -162,16 +241,6 @@ def functions_of(source: str) -> Mapping[str, str]:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return {}
     return {node.name: piece.text for piece in pieces for node in piece.statements if isinstance(node, ast.FunctionDef)}
-
-
-def _code_block(answer: str, entry_point: str) -> str | None:
-    """Return the last code block that defines the entry point, else the last one, else a reply that is bare code."""
-    blocks = [code for language, code in _FENCE.findall(answer) if language.lower() in ("", "python", "py", "python3")]
-    definition = re.compile(rf"^(?:def[ \t]+{re.escape(entry_point)}\b|{re.escape(entry_point)}[ \t]*=)", re.MULTILINE)
-    defining = [code for code in blocks if definition.search(code)]
-    if defining or blocks:
-        return str((defining or blocks)[-1])
-    return answer if definition.search(answer) and "```" not in answer else None
 
 
 def _edits(answer: str) -> Sequence[_Edit] | ReplyFailure:
