@@ -6,6 +6,7 @@ functions; which one is told by what it holds, so that a model that ignores the 
 
 import ast
 import re
+import symtable
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -113,6 +114,7 @@ def check_source(source: str, entry_point: str, source_chars: int) -> Child | Re
     try:
         tree = ast.parse(source)
         if not _defines(tree, entry_point):
+            symtable.symtable(source, "<reply>", "exec")  # raises for what only the compiler refuses
             reason = f"the program does not define {entry_point}()"
             return ReplyFailure(outcome=Outcome.SYNTAX_ERROR, reason=reason)
         return Child(source=source, identity=identity(tree, entry_point=entry_point))

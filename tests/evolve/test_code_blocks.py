@@ -161,6 +161,7 @@ def test_a_labelled_block_goes_before_one_without_label():
         ([*python("def radii(n:\n    return n"), "\n[0.1 0.2"], "'(' was never closed"),
         (python("def radii(n:\n    return n", "print(pack(3))"), "line 1"),
         (python("def scale(x):\n    return 3 * x", "def pack(n):\n    return scale("), "line 2"),
+        (python("def radii(n, n):\n    return n"), "line 1: duplicate argument 'n' in function definition"),
     ],
 )
 def test_code_that_does_not_compile_is_named_as_the_reason(blocks, reason):
