@@ -47,6 +47,7 @@ from evolve.types import (
     Outcome,
     Problem,
 )
+from evolve.words import path_of
 from problems import load_problem
 from problems.fingerprint import fingerprint_of
 from sandbox import Sandbox, SandboxUnavailable, Tier, open_sandbox
@@ -176,7 +177,7 @@ def resolve_policy(config: Config, notify: Callable[[str], None]) -> Path | None
     """Return the model's folder where the engine needs one; this may download it."""
     if not isinstance(config.engine, VllmConfig):
         return None
-    return resolve_model(config.model, cache=Path(config.model_cache).expanduser(), notify=notify)
+    return resolve_model(config.model, cache=path_of("model_cache", config.model_cache), notify=notify)
 
 
 def check_learner(config: Config, model: Path | None, folder: RunFolder, place: Place = ALONE) -> None:

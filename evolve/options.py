@@ -15,6 +15,8 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 from evolve.config import (
     BestOfNConfig,
@@ -30,6 +32,7 @@ from evolve.config import (
     VllmConfig,
 )
 from evolve.errors import ConfigError
+from evolve.words import path_of
 from problems import problem_names
 
 _Typed = TypeVar("_Typed")
@@ -164,14 +167,14 @@ def load_config(text: str, words: Sequence[str] = ()) -> Config:
     merged = _stored(text)
     try:
         for word in words:
-            key, _, value = word.partition("=")
+            key, _, value = _absolute(word).partition("=")
             group, _, name = key.rpartition(".")
             options = OmegaConf.select(merged, group) if group else merged
             if not isinstance(options, DictConfig) or name not in options:
                 raise ConfigError(_unknown_option(key))
             if isinstance(OmegaConf.select(merged, key), DictConfig):
                 raise ConfigError(f"{word} cannot change when a run is resumed: start a new run instead")
-            OmegaConf.update(merged, key, yaml.safe_load(value))
+            OmegaConf.update(merged, key, value if _is_place(key, value) else yaml.safe_load(value))
         config = _to_config(merged)
     except OmegaConfBaseException as error:
         raise ConfigError(_one_line(error, words)) from error
@@ -249,24 +252,45 @@ def option_names(config_class: type = Config, prefix: str = "") -> list[str]:
 
 
 #: Values that Hydra's grammar takes as they are; lists, numbers and quoted texts are left to it too.
-_PLAIN = re.compile(r"[\w./:@%~+-]*|[\[{\"'].*")
+_PLAIN = re.compile(r"[\w./:@%+-]*|[\[{\"'].*", re.ASCII)
+#: Options that name a file or a folder.
+_PATHS = ("problem.path", "engine.file", "engine.key_file")
 
 
 def _absolute(word: str) -> str:
     """Return the word with a path in it made absolute, so that a run can be resumed from another folder."""
     key, _, value = word.partition("=")
-    is_path = key in ("problem.path", "engine.file", "engine.key_file")
-    if value and (is_path or (key == "model" and Path(value).expanduser().exists())):
-        return f"{key}={Path(value).expanduser().absolute()}"
-    return word
+    if not _is_place(key, value):
+        return word
+    return f"{key}={_absolute_url(value) if key == 'database.url' else path_of(key, value).absolute()}"
+
+
+def _is_place(key: str, value: str) -> bool:
+    """Return whether a value says where something is: it stands for itself, in no grammar."""
+    if value in ("", "null"):
+        return False
+    return key in (*_PATHS, "database.url") or (key == "model" and path_of(key, value).exists())
+
+
+def _absolute_url(text: str) -> str:
+    """Return the URL of a database, the path of SQLite's file in it absolute; what is wrong is left to the database."""
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        return text
+    file = url.database or ":memory:"
+    if url.get_backend_name() != "sqlite" or file == ":memory:" or file.startswith(("file:", "/")):
+        return text
+    return url.set(database=str(path_of("database.url", file).absolute())).render_as_string(hide_password=False)
 
 
 def _quoted(word: str) -> str:
-    """Return the word with a value that holds spaces, commas or equal signs in quotes, as paths and URLs may."""
+    """Return the word with a value that Hydra's grammar would not take as it is in quotes, as paths and URLs need."""
     key, _, value = word.partition("=")
     if _PLAIN.fullmatch(value):
         return word
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    escaped = re.sub(r"(\\*)(?='|\Z)", r"\1\1", value)  # backslashes stand for themselves but before a quote
+    escaped = escaped.replace("'", "\\'")
     return f"{key}='{escaped}'"
 
 
@@ -283,7 +307,8 @@ def _one_line(error: Exception, words: Sequence[str]) -> str:
     if unknown:
         return _unknown_option(unknown[1])
     line = _first_line(causes[-1])
-    culprit = next((word for word in words if word.partition("=")[0] in str(error)), None)
+    culprits = [word for word in words if word.partition("=")[0] in str(error)]
+    culprit = max(culprits, key=lambda word: len(word.partition("=")[0]), default=None)
     return f"{culprit}: {line}" if culprit else line
 
 

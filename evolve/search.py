@@ -19,7 +19,7 @@ from evolve.launch import launched
 from evolve.options import load_config, parse_options
 from evolve.run_folder import existing_run_folder
 from evolve.session import Outside, Session, new_session, next_session
-from evolve.words import named_words
+from evolve.words import named_words, path_of
 
 _CLOCKS = Clocks(monotonic=time.monotonic, wall=time.time)
 
@@ -27,7 +27,7 @@ _CLOCKS = Clocks(monotonic=time.monotonic, wall=time.time)
 def run(words: Sequence[str], console: Console) -> int:
     """`evolve run`: start a run and see it to its end."""
     config = parse_options(words)
-    path = Path(config.run.dir).expanduser() if config.run.dir else _new_path(config.problem.name)
+    path = path_of("run.dir", config.run.dir) if config.run.dir else _new_path(config.problem.name)
     with new_session(config, path, _outside(console)) as (session, model):
         return _go(session, model)
 
@@ -35,7 +35,7 @@ def run(words: Sequence[str], console: Console) -> int:
 def resume(words: Sequence[str], console: Console) -> int:
     """`evolve resume`: go on with a run where it was stopped or killed."""
     named, options = named_words(words, required=("run",))
-    with existing_run_folder(Path(named["run"]).expanduser()) as folder:
+    with existing_run_folder(path_of("run", named["run"])) as folder:
         text, run_id = folder.read_run()
         config = load_config(text, options)
         _refuse_changed_steps(load_config(text), config)

@@ -1,6 +1,7 @@
 """The `key=value` words of the commands that take no configuration."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from evolve.errors import ConfigError
 
@@ -34,6 +35,23 @@ def named_words(
         if key not in named:
             raise ConfigError(f"{key} is missing: add {key}=...")
     return named, others
+
+
+def path_of(name: str, value: str) -> Path:
+    """Return the path that a word names, a home folder at its beginning (`~` or `~USER`) written out.
+
+    Args:
+        name: Of the option, for messages.
+        value: Like `~/runs/first`.
+
+    Raises:
+        ConfigError: The machine has no such user.
+    """
+    try:
+        return Path(value).expanduser()
+    except RuntimeError as error:
+        user = value.partition("/")[0].removeprefix("~")
+        raise ConfigError(f"{name}={value}: there is no user {user} here; write the folder out") from error
 
 
 def output_format(named: Mapping[str, str]) -> str:

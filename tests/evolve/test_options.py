@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evolve.config import Config, FrozenConfig, ScriptedConfig, VllmConfig
+from evolve.config import Config, FrozenConfig, ScriptedConfig, ServerConfig, VllmConfig
 from evolve.errors import ConfigError
 from evolve.options import dump_config, load_config, parse_options
 
@@ -105,12 +105,60 @@ def test_a_run_can_be_resumed_from_another_folder(tmp_path, monkeypatch):
     assert parse_options(["problem=circle_packing", "model=owner/name"]).model == "owner/name"
 
 
+@pytest.mark.parametrize(
+    ("url", "stored"),
+    [
+        ("sqlite:///x.db", "sqlite:///{folder}/x.db"),
+        ("sqlite+pysqlite:///d/x.db?timeout=3", "sqlite+pysqlite:///{folder}/d/x.db?timeout=3"),
+        ("sqlite:///~/x.db", "sqlite:///{home}/x.db"),
+        ("sqlite:////tmp/x~1.db", "sqlite:////tmp/x~1.db"),
+        ("sqlite:////tmp/a%20b.db", "sqlite:////tmp/a%20b.db"),
+        ("sqlite:///:memory:", "sqlite:///:memory:"),
+        ("sqlite:///file:x.db?uri=true", "sqlite:///file:x.db?uri=true"),
+        ("postgresql://me:secret@host/name", "postgresql://me:secret@host/name"),
+        ("postgresql://host:port/name", "postgresql://host:port/name"),
+        ("nonsense", "nonsense"),
+    ],
+)
+def test_a_database_in_a_file_is_found_from_another_folder(url, stored, tmp_path, monkeypatch):
+    """Its path is stored as an absolute one; what is no such URL is left for the database to judge."""
+    monkeypatch.chdir(tmp_path)
+    config = parse_options(["problem=circle_packing", f"database.url={url}"])
+
+    assert config.database.url == stored.format(folder=tmp_path, home=Path.home())
+    assert load_config(dump_config(config), [f"database.url={url}"]) == config
+
+
 def test_paths_and_urls_need_no_quoting():
     """Spaces, commas and equal signs in a value reach the option as they are."""
     path = "/a folder/with,commas=and signs/it's.gguf"
 
     assert parse_options(["problem=circle_packing", f"model={path}"]).model == path
     assert parse_options(["problem=circle_packing", "database.url=sqlite:///x.db?mode=ro"]).database.url
+
+
+def test_letters_of_any_alphabet_and_backslashes_need_no_quoting_either():
+    """What Hydra's grammar does not take by itself reaches the option as it was typed."""
+    for values in (("модель", "~/mycache", "d/josé"), ("x~1", "5\u0665", r"d/b\s"), ("b\\", r"b\'s", r"é\\'s\\")):
+        words = zip(("model", "model_cache", "run.dir"), values, strict=True)
+        config = parse_options(["problem=circle_packing", *map("=".join, words)])
+        assert (config.model, config.model_cache, config.run.dir) == values
+
+
+@settings(max_examples=15)
+@given(st.text(st.sampled_from("aZ9_./:@%~+-*?|# ,='\"\\()[]{}&;éю５")))
+def test_any_text_reaches_its_option(text):
+    """After a letter, which makes it neither a number nor a list."""
+    assert parse_options(["problem=circle_packing", f"run.dir=x{text}"]).run.dir == f"x{text}"
+
+
+def test_a_relative_path_in_a_folder_with_any_letters_is_made_absolute(tmp_path, monkeypatch):
+    """The folder's name was not typed, and needs no quoting all the same."""
+    folder = tmp_path / "josé"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+
+    assert parse_options(["problem.path=mine"]).problem.path == str(folder / "mine")
 
 
 @settings(max_examples=15)
@@ -172,6 +220,34 @@ def test_a_resume_refuses_what_it_cannot_take(word, message):
 
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_path_is_read_alike_when_a_run_begins_and_when_it_is_resumed(tmp_path, monkeypatch):
+    """Relative, in the home folder, or with what YAML would take for a mapping; `null` stands for none in both."""
+    monkeypatch.chdir(tmp_path)
+    server = ["problem=circle_packing", "engine=server"]
+    text = dump_config(parse_options([*server, "engine.key_file=old"]))
+
+    for value in ("key", "~/key", "a: b", "'key'", "null"):
+        word = f"engine.key_file={value}"
+        assert load_config(text, [word]) == parse_options([*server, word])
+    assert load_config(text, ["engine.key_file=~/key"]).engine == ServerConfig(key_file=str(Path.home() / "key"))
+    assert load_config(text, ["engine.key_file=null"]).engine == ServerConfig(key_file=None)
+
+
+@pytest.mark.parametrize(
+    "word", ["model=~no-such-user/m", "problem.path=~no-such-user/p", "database.url=sqlite:///~no-such-user/x.db"]
+)
+def test_the_home_of_an_unknown_user_is_refused(word):
+    """One line that names the word."""
+    with pytest.raises(ConfigError, match="there is no user no-such-user"):
+        parse_options(["problem=circle_packing", word])
+
+
+def test_a_word_that_hydra_cannot_read_is_the_one_that_is_blamed():
+    """Not another one whose name is a part of its name."""
+    with pytest.raises(ConfigError, match=r"^problem\.packages="):
+        parse_options(["problem=circle_packing", "problem.packages=[é]"])
 
 
 def test_a_configuration_is_frozen():
