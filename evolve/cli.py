@@ -27,6 +27,7 @@ _CURES = {
     errno.EROFS: "name a place that can be written",
     errno.EACCES: "let yourself read and write it, or name another place",
     errno.EPERM: "let yourself read and write it, or name another place",
+    errno.ENAMETOOLONG: "choose a shorter name",
     errno.ENOTDIR: "name a place in a folder, not in a file",
 }
 

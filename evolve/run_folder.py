@@ -9,11 +9,17 @@ import contextlib
 import fcntl
 import json
 import os
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from sqlalchemy import URL
+
 from evolve.errors import FolderInUseError, RunFolderError
+
+#: Ids of runs are below it: no database holds a larger number.
+_IDS_END = 2**63
 
 
 class RunFolder:
@@ -29,8 +35,8 @@ class RunFolder:
 
     @property
     def database_url(self) -> str:
-        """The URL of the run's own database."""
-        return f"sqlite:///{self.path / 'evolve.db'}"
+        """The URL of the run's own database; what means something in a URL, and not in a path, is escaped."""
+        return URL.create("sqlite", database=str(self.path / "evolve.db")).render_as_string()
 
     def write_run(self, config: str, run_id: int) -> None:
         """Store the configuration and the run's id; from now on the run can be resumed.
@@ -62,7 +68,9 @@ def read_run(path: Path) -> tuple[str, int]:
     try:
         config = (path / "run.yaml").read_text(encoding="utf-8")
         run_id = int(json.loads((path / "run.json").read_text(encoding="utf-8"))["run_id"])
-    except (OSError, ValueError, LookupError, TypeError) as error:
+        if not 0 < run_id < _IDS_END:
+            raise ValueError(f"{run_id} is no id of a run")
+    except (OSError, ValueError, LookupError, TypeError, OverflowError, RecursionError) as error:
         raise RunFolderError(f"{path} holds no run: name the folder that `evolve run` printed") from error
     return config, run_id
 
@@ -75,8 +83,8 @@ def new_run_folder(path: Path) -> Iterator[RunFolder]:
         FolderInUseError: Another process is about to begin a run there.
         RunFolderError: It cannot be written, or holds a run already.
     """
-    made = not path.exists()
     try:
+        made = not path.exists()
         path.mkdir(parents=True, exist_ok=True)
         lock = (path / "lock").open("w", encoding="utf-8")
     except OSError as error:
@@ -84,7 +92,8 @@ def new_run_folder(path: Path) -> Iterator[RunFolder]:
     with lock:
         folder = _locked(path, lock)
         if (path / "run.yaml").exists():
-            raise RunFolderError(f"{path} holds a run: go on with `evolve resume run={path}`, or name another run.dir=")
+            go_on = shlex.quote(f"run={path}")
+            raise RunFolderError(f"{path} holds a run: go on with `evolve resume {go_on}`, or name another run.dir=")
         try:
             yield folder
         finally:

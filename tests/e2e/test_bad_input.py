@@ -168,6 +168,19 @@ def test_a_run_folder_in_use_is_left_alone(evolve, replies, tmp_path):
     assert after == before
 
 
+def test_a_name_that_is_too_long_for_a_file_gets_one_line(evolve, replies, tmp_path):
+    """Of a run's folder, of a model and of a problem."""
+    long = "x" * 300
+    for words in (
+        trivial(replies([program(1)]), tmp_path / long),
+        ["run", "problem=bin_packing", f"model={long}"],
+        ["run", f"problem.path={long}"],
+        ["show", f"run={long}"],
+    ):
+        done = evolve(*words)
+        assert (done.returncode in (1, 2), len(done.stderr.splitlines())) == (True, 1), done.stderr
+
+
 def test_a_problem_whose_seed_program_fails_is_refused_before_any_token(evolve, replies, tmp_path):
     """The seed program's failure is shown, the engine never starts, and no run folder is left."""
     folder = tmp_path / "broken"

@@ -2,8 +2,10 @@
 
 import pytest
 
+from database import open_database
+from database.dashboard import open_for_reading
 from evolve.errors import FolderInUseError, RunFolderError
-from evolve.run_folder import existing_run_folder, new_run_folder
+from evolve.run_folder import existing_run_folder, new_run_folder, read_run
 
 
 def test_who_comes_while_a_run_is_begun_leaves_it_alone(tmp_path):
@@ -39,3 +41,48 @@ def test_a_folder_that_was_there_before_stays(tmp_path):
         pass
 
     assert (tmp_path / "evolve.db").exists()
+
+
+@pytest.mark.parametrize("name", ["p%20y", "a?mode=memory", "%2e%2e", "josé #1 & +'", "sqlite:x@y"])
+def test_a_database_lies_in_its_run_s_folder_whatever_the_folder_s_name(name, tmp_path):
+    """What means something in a URL means nothing in a path, for what writes the database and for what reads it."""
+    path = tmp_path / name
+    with new_run_folder(path) as folder, open_database(folder.database_url) as database:
+        assert (path / "evolve.db").is_file()
+        with open_for_reading(folder.database_url):
+            pass
+        assert database.runs() == []
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "content", ['{"run_id": 1e999}', '{"run_id": 9223372036854775808}', '{"run_id": -1}', "[" * 100_000, "[1]", "{"]
+)
+def test_a_run_s_id_that_no_database_could_hold_is_refused(content, tmp_path):
+    """Too large, without an end, or nested deeper than can be read: the folder holds no run."""
+    (tmp_path / "run.yaml").touch()
+    (tmp_path / "run.json").write_text(content, encoding="utf-8")
+
+    with pytest.raises(RunFolderError, match="holds no run: name the folder"):
+        read_run(tmp_path)
+
+
+def test_a_name_that_no_folder_can_have_is_refused(tmp_path):
+    """One line, as for a place that cannot be written."""
+    with (
+        pytest.raises(RunFolderError, match=r"File name too long; name another run\.dir="),
+        new_run_folder(tmp_path / ("x" * 300)),
+    ):
+        pass
+
+
+def test_how_to_go_on_with_a_run_is_quoted_for_a_shell(tmp_path):
+    """The line can be copied, whatever the folder's name."""
+    path = tmp_path / "a run"
+    with new_run_folder(path) as folder:
+        folder.write_run("problem: {}", 1)
+
+    with pytest.raises(RunFolderError) as caught, new_run_folder(path):
+        pass
+    assert f"`evolve resume 'run={path}'`" in str(caught.value)
