@@ -178,8 +178,8 @@ def load_config(text: str, words: Sequence[str] = ()) -> Config:
         config = _to_config(merged)
     except OmegaConfBaseException as error:
         raise ConfigError(_one_line(error, words)) from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{word} is no value of an option: {' '.join(str(error).split())}") from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ConfigError(f"{word[:80]} is no value of an option: {' '.join(str(error).split())}") from error
     return _checked(config) if words else config
 
 
@@ -202,7 +202,7 @@ def _stored(text: str) -> DictConfig:
             with flag_override(node, "struct", False):
                 node[group] = _schema(variants[kind])
         merged = OmegaConf.merge(node, stored)
-    except (OmegaConfBaseException, yaml.YAMLError) as error:
+    except (OmegaConfBaseException, yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"the stored configuration cannot be read ({_first_line(error)}); {cure}") from error
     if not isinstance(merged, DictConfig):
         raise TypeError("a mapping merged into a mapping is one")

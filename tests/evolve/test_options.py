@@ -188,6 +188,7 @@ def test_a_stored_configuration_can_be_changed_but_not_with_unknown_options():
         ("learner:\n  kind: frozen\n", "learner: frozen\n", "has no learner that this version knows"),
         ("  bins: 16\n", "  grid: 16\n", "Key 'grid' not in"),
         ("problem:\n", "problem: [\n", "cannot be read (while parsing"),
+        pytest.param("problem:\n", f"problem: {'[' * 5000}\n", "cannot be read (maximum recursion depth", id="deep"),
     ],
 )
 def test_a_configuration_of_another_version_is_told_apart_from_a_wrong_word(old, new, message):
@@ -207,6 +208,7 @@ def test_a_configuration_of_another_version_is_told_apart_from_a_wrong_word(old,
     ("word", "message"),
     [
         ("budget.steps=[", "is no value of an option"),
+        pytest.param(f"budget.steps={'[' * 5000}", "is no value of an option: maximum recursion depth", id="deep"),
         ("budget.minutes=.nan", "no finite number"),
         ("engine=server", "cannot change"),
         ("learner.kind=grpo", "say learner=grpo"),
