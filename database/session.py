@@ -216,7 +216,7 @@ def _check_file(path: Path, *, create: bool) -> None:
     if path.is_dir():
         raise RunFolderError(f"the database {path} is a folder: name a file")
     if not create and not path.exists():
-        raise RunFolderError(f"there is no database {path}: name the folder of a run")
+        raise RunFolderError(f"there is no database {path}: put it back, or name the folder of another run")
     for needed in (path.parent, path):  # SQLite keeps its log beside the file
         if needed.exists() and not os.access(needed, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
             raise RunFolderError(f"{needed} cannot be written, which the database needs: allow it, or choose another")

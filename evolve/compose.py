@@ -303,8 +303,13 @@ def build_budget(config: Config) -> Budget:
 
 @contextlib.contextmanager
 def open_run_database(config: Config, folder: RunFolder) -> Iterator[Database]:
-    """Open the database that the configuration names, else the run's own."""
-    with open_database(config.database.url or folder.database_url) as database:
+    """Open the database that the configuration names, else the run's own; it is made for a run that has not begun.
+
+    Raises:
+        RunFolderError: The folder holds a run, and its database is missing.
+    """
+    begun = (folder.path / "run.yaml").exists()
+    with open_database(config.database.url or folder.database_url, create=not begun) as database:
         yield database
 
 

@@ -6,6 +6,7 @@ those of the other run. The memberships begin with a step of their own, in which
 next step of `evolve resume` draws from the merged programs too.
 """
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from evolve.options import load_config
 from evolve.run_folder import existing_run_folder
 from evolve.selection import Selection, restore
 from evolve.types import Attempt, Completion, Direction, Draw, FinishReason, Origin, Program, RunRecord, StepReport
-from evolve.words import named_words
+from evolve.words import named_words, path_of
 
 #: How many programs are taken where the user names no number.
 _PROGRAMS = 16
@@ -49,7 +50,7 @@ def merge(words: Sequence[str], console: Console) -> int:
     count = named.get("programs", str(_PROGRAMS))
     if not count.isdecimal() or int(count) < 1:
         raise ConfigError(f"programs={count} is no number of programs: it must be at least 1")
-    origin, path = Path(named["from"]).expanduser(), Path(named["to"]).expanduser()
+    origin, path = path_of("from", named["from"]), path_of("to", named["to"])
     if origin.resolve() == path.resolve():
         raise ConfigError(f"from= and to= both name {path}: name two runs")
     with open_run(origin) as (other, source), existing_run_folder(path) as folder:
@@ -59,7 +60,7 @@ def merge(words: Sequence[str], console: Console) -> int:
             store, problem = database.run(run_id), problem_of(config)
             _refuse_unfit(config, other, store.record, source.record)
             if not store.reports():
-                raise RunFolderError(f"the run in {path} has not begun: go on with `evolve resume run={path}` first")
+                raise RunFolderError(f"the run in {path} has not begun: go on with `{_go_on(path)}` first")
             selection = build_selection(config, problem)
             restore(selection, store)
             merged = take_in(store, selection, source, direction=problem.direction, count=min(int(count), _MOST))
@@ -182,5 +183,9 @@ def _words(merged: Merged, path: Path) -> str:
     best = merged.programs[0]
     return (
         f"{len(merged.programs)} programs merged, the best with {best.score!r} as program {best.id}{known}; "
-        f"go on with: evolve resume run={path}"
+        f"go on with: {_go_on(path)}"
     )
+
+
+def _go_on(path: Path) -> str:
+    return f"evolve resume {shlex.quote(f'run={path}')}"

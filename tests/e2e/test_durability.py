@@ -196,6 +196,52 @@ def test_a_database_url_that_cannot_be_used_is_refused(evolve, replies, tmp_path
     assert not (tmp_path / "run").exists()
 
 
+def test_a_run_without_its_database_is_told_so(evolve, finished):
+    """By a resume: one line that names the database, and none is made in its place."""
+    (finished / "evolve.db").unlink()
+
+    stopped(evolve("resume", f"run={finished}", "budget.steps=2"), 2, f"there is no database {finished / 'evolve.db'}")
+    assert not (finished / "evolve.db").exists()
+
+
+def test_a_relative_database_url_is_found_from_another_folder(evolve, replies, tmp_path):
+    """The file lies where `run` was typed, wherever `resume` is."""
+    run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    assert evolve(*trivial(replies([program(1)]), run, *SMALL, "database.url=sqlite:///x.db")).returncode == 0
+
+    command = [sys.executable, "-m", "evolve", "resume", f"run={run}", "budget.steps=2"]
+    resumed = subprocess.run(command, cwd=elsewhere, capture_output=True, text=True, check=False)
+
+    assert resumed.returncode == 0, resumed.stderr
+    assert list(elsewhere.iterdir()) == []
+    with sqlite3.connect(tmp_path / "x.db") as connection:
+        assert connection.execute("select max(step) from steps").fetchone() == (2,)
+
+
+def test_a_study_keeps_its_databases_in_any_folder_and_misses_them(evolve, replies, tmp_path):
+    """In a folder whose name would mean something in a URL; one that is gone is told, and not made anew."""
+    words = trivial(replies([program(1), program(2)]), tmp_path)
+    options = [word for word in words[2:] if not word.startswith(("problem", "run."))]
+    tree = {
+        "budget": {"completions": 1},
+        "seeds": [1],
+        "problems": {"trivial": {"options": [f"problem.path={TRIVIAL}"]}},
+        "arms": {"only": ["rollout.parents=1", "rollout.samples=1"]},
+        "options": options,
+    }
+    file, folder = tmp_path / "study.yaml", tmp_path / "p%20y" / "s"
+    file.write_text(json.dumps(tree), encoding="utf-8")  # JSON is YAML
+    done = evolve("study", f"file={file}", f"to={folder}")
+    run = folder / "trivial" / "only-1"
+
+    assert done.returncode == 0, done.stderr
+    (run / "evolve.db").unlink()
+    (run / "figures.json").unlink()
+    stopped(evolve("study", f"file={file}", f"to={folder}"), 2, f"there is no database {run / 'evolve.db'}")
+    assert not (run / "evolve.db").exists()
+
+
 def test_a_damaged_database_stops_one_run_and_no_other(evolve, pattern, finished):
     """The damaged run's line says what to do; the run that it was copied from is read."""
     file = finished / "evolve.db"

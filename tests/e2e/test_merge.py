@@ -140,3 +140,28 @@ def test_merge_names_its_words(words, capsys):
     """A missing or unknown word is named."""
     assert call(["merge", *words]) == 2
     assert "missing" in (err := capsys.readouterr().err) or "must be one of from, to, programs" in err
+
+
+def test_how_to_go_on_is_quoted_for_a_shell(runs, tmp_path, capsys):
+    """After a merge, and where the run that should take programs in has not begun."""
+    rich, poor = runs
+    run = poor.rename(tmp_path / "a run")
+
+    assert call(["merge", f"from={rich}", f"to={run}"]) == 0
+    assert f"go on with: evolve resume 'run={run}'" in capsys.readouterr().out
+    with sqlite3.connect(run / "evolve.db") as connection:
+        tables = [row[0] for row in connection.execute("select name from sqlite_master where type = 'table'")]
+        for table in set(tables) - {"runs", "alembic_version"}:
+            connection.execute(f"delete from {table}")
+    assert call(["merge", f"from={rich}", f"to={run}"]) == 2
+    assert f"has not begun: go on with `evolve resume 'run={run}'` first" in capsys.readouterr().err
+
+
+def test_a_run_without_its_database_takes_nothing_in(runs, capsys):
+    """One line that names the database, and none is made in its place."""
+    rich, poor = runs
+    (poor / "evolve.db").unlink()
+
+    assert call(["merge", f"from={rich}", f"to={poor}"]) == 2
+    assert f"there is no database {poor / 'evolve.db'}" in capsys.readouterr().err
+    assert not (poor / "evolve.db").exists()

@@ -4,7 +4,9 @@ import pytest
 
 from database import open_database
 from database.dashboard import open_for_reading
+from evolve.compose import open_run_database
 from evolve.errors import FolderInUseError, RunFolderError
+from evolve.options import parse_options
 from evolve.run_folder import existing_run_folder, new_run_folder, read_run
 
 
@@ -86,3 +88,17 @@ def test_how_to_go_on_with_a_run_is_quoted_for_a_shell(tmp_path):
     with pytest.raises(RunFolderError) as caught, new_run_folder(path):
         pass
     assert f"`evolve resume 'run={path}'`" in str(caught.value)
+
+
+def test_the_database_of_a_run_that_was_begun_is_not_made_anew(tmp_path):
+    """A missing one is told; a new run's is made."""
+    config = parse_options(["problem=circle_packing"])
+    with new_run_folder(tmp_path / "run") as folder:
+        with open_run_database(config, folder) as database:
+            assert database.runs() == []
+        folder.write_run("problem: {}", 1)
+        (folder.path / "evolve.db").unlink()
+
+        with pytest.raises(RunFolderError, match="there is no database"), open_run_database(config, folder):
+            pass
+        assert not (folder.path / "evolve.db").exists()
