@@ -29,7 +29,7 @@ from evolve.compose import (
     workshop_of,
 )
 from evolve.config import Config, FrozenConfig
-from evolve.engine.build import build_engine
+from evolve.engine.build import build_engine, check_engine
 from evolve.errors import ProblemError, StoreError
 from evolve.launch import ALONE, Place
 from evolve.loop import Evolution, LoopSettings, Parts, as_member
@@ -305,7 +305,8 @@ def next_session(
 
 
 def _policy(config: Config, folder: RunFolder, outside: Outside) -> Path | None:
-    """Return the model's folder; what the learner could not train is refused here, before the engine is started."""
+    """Return the model's folder; what the engine or the learner could not use is refused before a run is begun."""
     model = resolve_policy(config, lambda text: outside.console.print(text, style="dim"))
     check_learner(config, model, folder, outside.place)
+    check_engine(config)
     return model

@@ -52,6 +52,16 @@ def build_engine(config: Config, model: Path | None, place: Place = ALONE) -> En
     raise ConfigError(f"engine={engine.kind} is unknown")
 
 
+def check_engine(config: Config) -> None:
+    """Refuse an engine that could not be started; of one that loads a model only its start can tell.
+
+    Raises:
+        ConfigError: A file that the engine needs cannot be read, or an option cannot be used.
+    """
+    if not isinstance(config.engine, VllmConfig):
+        build_engine(config, None).close()
+
+
 def vllm_start(
     config: Config, engine: VllmConfig, model: Path, place: Place = ALONE
 ) -> "functools.partial[VllmEngine]":

@@ -168,6 +168,21 @@ def test_a_run_folder_in_use_is_left_alone(evolve, replies, tmp_path):
     assert after == before
 
 
+@pytest.mark.parametrize(
+    ("engine", "missing"),
+    [("scripted", "engine.file"), ("server", "engine.key_file")],
+)
+def test_a_file_that_the_engine_lacks_is_told_before_there_is_a_run(engine, missing, evolve, replies, tmp_path):
+    """No folder is left, so that the corrected command can name it again."""
+    run = tmp_path / "run"
+    words = trivial(replies([program(1)]), run, "budget.steps=1", "rollout.parents=1", "rollout.samples=1")
+    wrong = [word for word in words if not word.startswith("engine")] + [f"engine={engine}", f"{missing}=absent"]
+
+    refused(evolve(*wrong), f"{missing}={tmp_path / 'absent'}", "No such file")
+    assert not run.exists()
+    assert evolve(*words).returncode == 0
+
+
 def test_a_name_that_is_too_long_for_a_file_gets_one_line(evolve, replies, tmp_path):
     """Of a run's folder, of a model and of a problem."""
     long = "x" * 300
