@@ -34,7 +34,7 @@ class Fields:
         """Read a YAML file.
 
         Raises:
-            ProblemError: It cannot be read, is not YAML, or is no mapping.
+            ProblemError: It cannot be read, is not YAML, is nested too deeply, or is no mapping.
         """
         try:
             return cls(yaml.safe_load(file.read_text(encoding="utf-8")), file=file)
@@ -42,6 +42,8 @@ class Fields:
             raise ProblemError(f"{file} cannot be read: {error}") from error
         except yaml.YAMLError as error:
             raise ProblemError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from error
+        except RecursionError as error:
+            raise ProblemError(f"{file} is nested too deeply: write it with fewer levels") from error
 
     def text(self, key: str) -> str:
         """Return a text that is not blank, without blanks around it."""

@@ -136,6 +136,8 @@ class _Config:
                 content = yaml.safe_load(_text(self._file))
             except yaml.YAMLError as error:
                 raise ProblemError(f"{self._file} is not valid YAML: {' '.join(str(error).split())}") from error
+            except RecursionError as error:
+                raise ProblemError(f"{self._file} is nested too deeply: write it with fewer levels") from error
             self._content = self._mapping(content if content is not None else {}, "the file")
 
     def section(self, name: str) -> "_Config":

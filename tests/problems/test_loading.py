@@ -154,10 +154,13 @@ def test_a_wrong_key_is_named_with_its_file(folder: Path, edit: Edit, message: s
         ("- a", "must be a mapping"),
         ("", "must be a mapping"),
         ("a: !!python/name:os.getcwd", "YAML"),
+        pytest.param("[" * 5000, "is nested too deeply", id="deep"),
+        pytest.param('{"name": ' * 5000 + "1" + "}" * 5000, "is nested too deeply", id="deep JSON"),
+        pytest.param("- " * 5000 + "1", "is nested too deeply", id="deep list"),
     ],
 )
 def test_a_file_that_is_no_mapping_is_refused(folder: Path, text: str, message: str) -> None:
-    """Broken YAML, a list, nothing, and a tag that would build an object."""
+    """Broken YAML, a list, nothing, a tag that would build an object, and more levels than can be read."""
     (folder / "problem.yaml").write_text(text)
     with pytest.raises(ProblemError, match=message) as caught:
         load_problem("circle_packing", folder)

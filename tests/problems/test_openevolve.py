@@ -126,6 +126,7 @@ def test_what_a_child_says_cannot_steer_a_terminal():
         (lambda folder: (folder / "initial_program.py").write_text("x = 1\n"), "defines no function"),
         (lambda folder: (folder / "initial_program.py").write_text("def f(:\n"), "is not valid Python: line 1"),
         (lambda folder: (folder / "config.yaml").write_text("a: [\n"), "is not valid YAML"),
+        (lambda folder: (folder / "config.yaml").write_text("[" * 5000), "is nested too deeply"),
         (
             lambda folder: (folder / "config.yaml").write_text("evaluator: {timeout: soon}\n"),
             "evaluator.timeout must be",
