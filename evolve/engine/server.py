@@ -37,6 +37,8 @@ _CURES = {
 _LONGEST_PAUSE_S = 30.0
 #: How much of a server's own message is repeated, in characters.
 _MESSAGE_CHARACTERS = 300
+#: No reply and no prompt has so many; databases hold all numbers below.
+_TOO_MANY_TOKENS = 2**53
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,17 +262,38 @@ def _parsed(response: httpx.Response, endpoint: str) -> tuple[str, FinishReason,
     try:
         answer = response.json()
         choice = answer["choices"][0]
-        # A reply that is all thinking or all refusal has the content null.
-        text = choice["message"]["content"] or ""
-        usage = answer.get("usage") or {}
-        tokens, prompt_tokens = usage.get("completion_tokens"), usage.get("prompt_tokens")
+        text = _text(choice["message"]["content"])
+        usage = answer.get("usage")
         cut = choice.get("finish_reason") == "length"
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise EngineError(
             f"{endpoint} answered 200 with something else than a chat completion: {_message(response)}; "
             "engine.url ends in /v1 for most servers"
         ) from error
-    return str(text), FinishReason.LENGTH if cut else FinishReason.STOP, tokens, prompt_tokens
+    counts = usage if isinstance(usage, dict) else {}
+    tokens, prompt_tokens = _count(counts.get("completion_tokens")), _count(counts.get("prompt_tokens"))
+    return text, FinishReason.LENGTH if cut else FinishReason.STOP, tokens, prompt_tokens
+
+
+def _text(content: object) -> str:
+    """Return a reply's text, which some servers give in parts; one that is all thinking or all refusal has none.
+
+    Raises:
+        TypeError: It is neither text nor parts.
+        LookupError: A part does not say what it is, or lacks its text.
+    """
+    if content is None:
+        return ""
+    if isinstance(content, list):
+        return "".join(part["text"] for part in content if part["type"] == "text")
+    if isinstance(content, str):
+        return content
+    raise TypeError(f"a reply cannot be of type {type(content).__name__}")
+
+
+def _count(said: object) -> int | None:
+    """Return a number of tokens that a server gives, None where it is no such number."""
+    return said if type(said) is int and 0 <= said < _TOO_MANY_TOKENS else None
 
 
 def _message(response: httpx.Response) -> str:
@@ -281,7 +304,7 @@ def _message(response: httpx.Response) -> str:
     """
     try:
         said = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return _one_line(response.text)
     for key in ("error", "message", "detail"):
         if isinstance(said, dict) and said.get(key):

@@ -102,6 +102,37 @@ def test_a_reply_without_content_is_an_empty_text(say):
         assert next(engine.stream([ask()])).text == ""
 
 
+def test_a_reply_in_parts_is_the_text_of_its_parts(say):
+    """Some servers answer with a list of parts: those that hold thinking are no reply; without a part it is empty."""
+    parts = [
+        {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]},
+        {"type": "text", "text": "```python\n"},
+        {"type": "text", "text": "x = 1\n```"},
+    ]
+    server = say.serve(lambda number: say.chat(parts if number == 0 else []))
+    with open_engine(server.url) as engine:
+        assert next(engine.stream([ask()])).text == "```python\nx = 1\n```"
+        assert next(engine.stream([ask()])).text == ""
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        *({"completion_tokens": odd, "prompt_tokens": odd} for odd in ("5", -5, 10**30, 2**53, True, 5.0, [5], None)),
+        {},
+        "none",
+        [5],
+    ],
+)
+def test_a_count_that_is_none_is_estimated(say, usage):
+    """A text, a fraction, a flag, less than nothing, or more than a database holds is no count of tokens."""
+    server = say.serve(lambda _: say.chat("123456789", usage=usage))
+    with open_engine(server.url) as engine:
+        (completion,) = engine.stream([ask()])
+
+    assert (completion.tokens, completion.prompt_tokens) == (3, 7)
+
+
 @pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503])
 def test_a_passing_failure_is_tried_again(say, status):
     """Two failures, then the answer."""
@@ -181,6 +212,12 @@ def test_a_server_that_is_not_there_is_an_engine_error():
         (200, b"<html>hello</html>", r"something else than a chat completion: <html>hello"),
         (200, {"choices": []}, r"something else than a chat completion"),
         (200, {"choices": [{"message": "hi"}]}, r"something else than a chat completion"),
+        *(
+            (200, {"choices": [{"message": {"content": odd}}]}, r"something else than a chat completion")
+            for odd in (5, True, {"text": "hi"}, ["hi"], [{"text": "hi"}], [{"type": "text", "text": 5}])
+        ),
+        (200, b"[" * 100_000, r"something else than a chat completion: \[\["),
+        (400, b"[" * 100_000, r"answered 400: \[\["),
     ],
 )
 def test_a_lasting_refusal_is_not_tried_again(say, status, body, words):
