@@ -3,18 +3,18 @@
 import re
 from collections.abc import Sequence
 
-#: In order: a comment, or a string that is a line of its own (a docstring): both are left out; then a string, a word or
-#: number, and any other sign.
+#: In order: a comment; a string that is a line of its own; then a string, a word or number, and any other sign.
 _TOKEN = re.compile(
     r"""
     \#[^\n]*
-    | ^[ \t]*[rRuU]?(?:\"{3}(?:[^"]|"(?!""))*\"{3}|'{3}(?:[^']|'(?!''))*'{3}
-        |"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')[ \t]*(?=\#|$)
-    | ( [rRbBuUfF]{0,2}(?:\"{3}.*?\"{3}|'{3}.*?'{3}|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')
+    | ^[ \t]*(?P<alone>[rRuU]?(?:\"{3}(?:[^"]|"(?!""))*\"{3}|'{3}(?:[^']|'(?!''))*'{3}
+        |"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'))[ \t]*(?=\#|$)
+    | (?P<token> [rRbBuUfF]{0,2}(?:\"{3}.*?\"{3}|'{3}.*?'{3}|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')
       | \d[\w.]* | \w+ | [^\w\s] )
     """,
     re.VERBOSE | re.DOTALL | re.MULTILINE,
 )
+_OPENING, _CLOSING = frozenset("([{"), frozenset(")]}")
 
 
 def tokens(source: str) -> tuple[str, ...]:
@@ -25,7 +25,16 @@ def tokens(source: str) -> tuple[str, ...]:
     ...     return n + 1.5  # more""")
     ('def', 'f', '(', 'n', ')', ':', 'return', 'n', '+', '1.5')
     '''
-    return tuple(token for token in _TOKEN.findall(source) if token)
+    found: list[str] = []
+    depth = 0
+    for match in _TOKEN.finditer(source):
+        token, alone = match["token"], match["alone"]
+        if alone and (depth or found[-1:] == ["\\"]):  # data: the statement began in a line before
+            token = alone
+        if token:
+            depth += (token in _OPENING) - (token in _CLOSING)
+            found.append(token)
+    return tuple(found)
 
 
 def distance(one: Sequence[str], other: Sequence[str]) -> float:

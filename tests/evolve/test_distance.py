@@ -81,3 +81,33 @@ def test_strings_and_numbers_are_one_token(source, found):
     ast.parse(source)
 
     assert tokens(source) == found
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "DATA = ('0110100'\n        {row}\n        )",
+        "DATA = [\n    {row}\n    # the rest\n    '1'\n]",
+        "DATA = {{'a': (1, '['\n    {row}  # a row\n)}}",
+        "DATA = '0110100' \\\n    {row}",
+        "f(\n{row}\n)",
+    ],
+)
+@pytest.mark.parametrize("quote", ["'", '"', "'''", '"""'])
+def test_rows_of_data_are_tokens(template, quote):
+    """A string that stands alone on a line but belongs to a statement is no docstring: other data, another program."""
+    sources = [template.format(row=f"{quote}{row}{quote}") for row in ("1010011", "0000000")]
+    for source in sources:
+        ast.parse(source)
+    one, other = map(tokens, sources)
+
+    assert len(one) == len(other)
+    assert sum(a != b for a, b in zip(one, other, strict=True)) == 1
+
+
+def test_a_docstring_after_brackets_and_comments_is_no_token():
+    """What stands in comments and strings opens no bracket and continues no line."""
+    source = "x = ['(', {}]  # ( \\\n'''bare'''\ndef f(n=(1,)):  # [\n    'Say what.'\n    return n\n"
+    ast.parse(source)
+
+    assert tokens(source) == tokens("x = ['(', {}]\ndef f(n=(1,)):\n    return n\n")
