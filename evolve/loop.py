@@ -252,7 +252,7 @@ class Evolution:
             # Nobody knows what the program is worth: it is not stored, so that its like is run when it comes again.
             evaluations = ()
         source = reply.source if isinstance(reply, Child) else None
-        trial = Trial(outcome=outcome, score=score, source=source, parent=parent)
+        trial = Trial(outcome=outcome, score=score, source=source, parent=parent, known=known)
         attempt = Attempt(
             id=self._id(prompt.step, prompt.group, completion.sample),
             step=prompt.step,

@@ -63,12 +63,14 @@ class Trial:
         score: The score that counts; of a repetition, that of the program it repeats. None unless valid.
         source: The child's; None where the reply holds no child.
         parent: Whose child it is.
+        known: The program that a repetition repeats, else None.
     """
 
     outcome: Outcome
     score: float | None
     source: str | None
     parent: Program
+    known: Program | None
 
 
 #: Keeps the reciprocal of a minimised score finite at 0 (ThetaEvolve's value).
@@ -120,7 +122,7 @@ class Rewarder:
             return self.penalties.no_program
         if outcome.is_lazy and self._punished(outcome):
             return self.penalties.lazy
-        if outcome is Outcome.INVALID:
+        if (outcome if trial.known is None else trial.known.outcome) is Outcome.INVALID:
             return self.penalties.invalid
         if trial.score is None:
             return self.penalties.failed

@@ -1,4 +1,4 @@
-"""Near-copies of the parent, in whole runs of the command."""
+"""Copies and near-copies, in whole runs of the command."""
 
 import sqlite3
 
@@ -38,3 +38,19 @@ def test_only_the_reward_of_a_near_copy_changes(evolve, replies, tmp_path):
         "select * from archive_cells order by program_id, island",
     ):
         assert rows(tmp_path / "plain", query) == rows(tmp_path / "near", query) == rows(tmp_path / "edit", query)
+
+
+def test_a_copy_of_an_invalid_program_costs_what_that_cost(evolve, replies, tmp_path):
+    """Unless repetitions are punished: an invalid program costs 0.1 again, one that crashed 0.2; a valid one pays."""
+    crash = "```python\ndef answer():\n    return 1 / 0\n```\n"
+    texts = [program("no number"), crash, program(500)]
+    words = ("budget.steps=2", "rollout.parents=1", "rollout.samples=3", "selection=best_of_n")
+    for lazy in ("none", "parent", "any"):
+        done = evolve(*trivial(replies([*texts, *texts]), tmp_path / lazy, *words, f"reward.lazy={lazy}"))
+        assert done.returncode == 0, done.stderr
+    query = "select step, outcome, reward from attempts where id > 0 order by id"
+    first = [(1, "invalid", -0.1), (1, "crashed", -0.2), (1, "valid", 500.0)]
+    again = {"none": (-0.1, -0.2, 500.0), "parent": (-0.1, -0.2, 500.0), "any": (-0.3, -0.3, -0.3)}
+
+    for lazy, rewards in again.items():
+        assert rows(tmp_path / lazy, query) == [*first, *((2, "duplicate", reward) for reward in rewards)]

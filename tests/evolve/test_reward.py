@@ -20,13 +20,16 @@ def rewarder(mode=RewardMode.RAW, lazy=LazyMode.ANY, direction=Direction.MAX, sh
         mode=mode, lazy=lazy, near=near or Nearness(), direction=direction, shape=shape, penalties=Penalties()
     )
 
-    def reward(outcome, score, *, parent_score, source="def f(n):\n    return 0\n"):
-        parent = Program(
-            id=0, parent_id=None, step=0, source=PARENT, identity="p", outcome=Outcome.VALID, score=parent_score
-        )
-        return rewarder.reward(Trial(outcome=outcome, score=score, source=source, parent=parent))
+    def reward(outcome, score, *, parent_score, source="def f(n):\n    return 0\n", known=None):
+        parent = program(Outcome.INVALID if parent_score is None else Outcome.VALID, parent_score)
+        return rewarder.reward(Trial(outcome=outcome, score=score, source=source, parent=parent, known=known))
 
     return reward
+
+
+def program(outcome, score=None):
+    """Return a program that ended so."""
+    return Program(id=0, parent_id=None, step=0, source=PARENT, identity="p", outcome=outcome, score=score)
 
 
 def test_the_penalties_are_those_of_the_paper():
@@ -63,6 +66,16 @@ def test_the_lazy_mode_says_which_repetitions_cost(lazy, unchanged, duplicate):
 
     assert reward(Outcome.UNCHANGED, 2.0, parent_score=2.0) == unchanged
     assert reward(Outcome.DUPLICATE, 2.0, parent_score=1.0) == duplicate
+
+
+@pytest.mark.parametrize("outcome", [Outcome.UNCHANGED, Outcome.DUPLICATE])
+@pytest.mark.parametrize(
+    ("known", "earned"), [(Outcome.INVALID, -0.1), (Outcome.CRASHED, -0.2), (Outcome.TIMED_OUT, -0.2)]
+)
+def test_a_repetition_that_is_not_punished_costs_what_its_like_cost(outcome, known, earned):
+    """The penalty of a failure is that of the program that is repeated; where repetitions are punished, -0.3."""
+    assert rewarder(lazy=LazyMode.NONE)(outcome, None, parent_score=None, known=program(known)) == earned
+    assert rewarder(lazy=LazyMode.ANY)(outcome, None, parent_score=None, known=program(known)) == -0.3
 
 
 def test_raw_rewards_of_minimised_scores_are_reciprocals():
