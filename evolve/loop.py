@@ -192,7 +192,7 @@ class Evolution:
         inspirations = [self._program(program) for program in draw.inspiration_ids]
         failure = parts.store.last_failure(parent.id, before_step=step) if parts.prompter.settings.failure else None
         # Only an evaluator of a task's own has anything to say of a valid program.
-        remark = "" if parts.problem.harness is None else parts.store.attempt(parent.id).feedback
+        remark = "" if parts.problem.harness is None else parts.store.attempt(parent.id).evaluations[0].feedback
         rng = random.Random(f"{seed}:prompt")
         ancestors = self._ancestors(parent, parts.prompter.settings.ancestors)
         messages = parts.prompter.messages(parent, inspirations, failure, rng, ancestors=ancestors, remark=remark)

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sqlite3
+from pathlib import Path
 
 import pytest
 from support import program, trivial
@@ -10,6 +11,7 @@ from support import program, trivial
 from evolve.cli import call
 from evolve.run_folder import existing_run_folder
 
+TASK = Path(__file__).parents[1] / "problems" / "openevolve_task"
 #: One child a step, of the best program of the run.
 CLIMB = ("selection=top_k", "selection.k=1", "rollout.parents=1", "rollout.samples=1")
 
@@ -133,6 +135,26 @@ def test_merges_that_make_no_sense_are_refused(runs, tmp_path, capsys):
         connection.execute("update runs set fingerprint = 'of other files'")
     connection.close()
     assert "different files of one: trivial in" in refusal(f"from={poor}", f"to={rich}")
+
+
+def test_what_the_evaluator_said_of_a_merged_program_is_in_its_children_s_prompt(replies, tmp_path, capsys):
+    """The remark of the task's own evaluator, as in the run that made the program, and no folder of this machine."""
+    runs = tmp_path / "rich", tmp_path / "poor"
+    for run, answer in zip(runs, ("7", "6"), strict=True):
+        reply = f"```python\ndef guess():\n    return {answer}\n```\n"
+        words = trivial(replies([reply, reply.replace("6", "5")]), run, *CLIMB, "budget.steps=1")
+        assert call(["run", "problem=openevolve", f"problem.path={TASK}", *words[3:]]) == 0
+
+    assert call(["merge", f"from={runs[0]}", f"to={runs[1]}", "programs=1"]) == 0
+    assert call(["resume", f"run={runs[1]}", "budget.steps=3"]) == 0
+    child = shown(capsys, f"run={runs[1]}", "program=3")
+    prompt = "".join(message["content"] for message in child["prompt"])
+
+    assert child["parent"] == -1
+    assert "What the evaluator says of it" in prompt
+    assert "hint: guess 7 is off by 0" in prompt
+    assert "the run in" not in prompt
+    assert str(tmp_path) not in prompt
 
 
 @pytest.mark.parametrize("words", [["from=a"], ["to=a"], ["from=a", "to=b", "all=yes"]])
