@@ -108,6 +108,15 @@ def draw_construction(problem: Problem, construction: str, target: Path) -> bool
     return target.is_file()
 
 
+def verbatim(text: str) -> str:
+    r"""Return what Matplotlib draws as `text`: what stands between two dollar signs it would set as mathematics.
+
+    >>> verbatim("$5 per $")
+    '\\$5 per \\$'
+    """
+    return text.replace("$", r"\$")
+
+
 def draw_curve(result: RunResult, target: Path) -> None:
     """Draw the best score against active time, with the records as lines."""
     figure = Figure(figsize=(8, 4.5), layout="constrained")
@@ -119,12 +128,12 @@ def draw_curve(result: RunResult, target: Path) -> None:
     for record in result.problem.records:
         if record.exactly_valid:
             axes.axhline(record.score, color="#888888", linewidth=0.8, linestyle="--")
-            label = f"{record.holder}, {record.date}"
+            label = verbatim(f"{record.holder}, {record.date}")
             axes.annotate(label, (0, record.score), fontsize=7, color="#666666", va="bottom")
             break
     axes.set_xlabel("active time in minutes")
-    axes.set_ylabel(result.problem.unit)
-    axes.set_title(f"{result.problem.title}: {result.score!r}", loc="left")
+    axes.set_ylabel(verbatim(result.problem.unit))
+    axes.set_title(verbatim(f"{result.problem.title}: {result.score!r}"), loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
     figure.savefig(target, dpi=120)

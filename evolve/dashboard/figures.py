@@ -11,6 +11,7 @@ from evolve.dashboard.arms import Arm
 from evolve.dashboard.learning import panels
 from evolve.dashboard.run_page import KINDS
 from evolve.dashboard.texts import number
+from evolve.report import verbatim
 from evolve.types import Problem, StepReport, Training
 
 #: The dashboard's colours on paper, in its order.
@@ -25,7 +26,7 @@ def draw_arms(arms: Sequence[Arm], file: Path) -> None:
     figure, places = _figure(1 if record is None else 2)
     for place, arm in enumerate(arms):
         colour = COLOURS[place % len(COLOURS)]
-        label = f"{arm.name} ({len(arm.final)})"
+        label = verbatim(f"{arm.name} ({len(arm.final)})")
         sides: list[Sequence[float]] = [arm.median, arm.low, arm.high, arm.final]
         for axes in places:
             middle, low, high, ends = sides
@@ -36,8 +37,8 @@ def draw_arms(arms: Sequence[Arm], file: Path) -> None:
             if record is not None:
                 sides = [[problem.direction.gain(record.score, score) for score in side] for side in sides]
     _record(places[0], problem)
-    places[0].set_ylabel(problem.unit)
-    places[0].set_title(problem.title, loc="left")
+    places[0].set_ylabel(verbatim(problem.unit))
+    places[0].set_title(verbatim(problem.title), loc="left")
     places[0].legend(frameon=False)
     for axes in places[1:]:
         axes.set_yscale("log", nonpositive="mask")
@@ -61,7 +62,7 @@ def draw_curves(problem: Problem, points: Sequence[tuple[float, float, float]], 
         axes.plot(xs, ys, drawstyle="steps-post", color=COLOURS[0], linewidth=2)
         _record(axes, problem)
         axes.set_xlabel(name)
-    left.set_ylabel(problem.unit)
+    left.set_ylabel(verbatim(problem.unit))
     figure.savefig(file, dpi=120)
 
 
@@ -96,8 +97,8 @@ def draw_learning(trainings: Sequence[Training], file: Path) -> None:
     for axes, panel in zip(places, wanted, strict=True):
         for colour, (name, points) in enumerate(panel.lines):
             xs, ys = [x for x, _ in points], [y for _, y in points]
-            axes.plot(xs, ys, color=COLOURS[colour % len(COLOURS)], linewidth=1.6, label=name)
-        axes.set_title(panel.title, loc="left", fontsize=10)
+            axes.plot(xs, ys, color=COLOURS[colour % len(COLOURS)], linewidth=1.6, label=verbatim(name))
+        axes.set_title(verbatim(panel.title), loc="left", fontsize=10)
         axes.set_xlabel("step")
         if len(panel.lines) > 1:
             axes.legend(frameon=False, fontsize=8)
