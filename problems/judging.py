@@ -76,6 +76,7 @@ class Verifier:
         if verdict.score is None:
             return verdict
         self._check_measures(verdict)
+        self._check_exact(verdict)
         bound = self.problem.bound
         if bound is not None and self._is_beyond(verdict, Fraction(bound.exact)):
             score = verdict.exact or repr(verdict.score)
@@ -93,15 +94,24 @@ class Verifier:
             if type(value) is not float or not math.isfinite(value):
                 raise ProblemError(f"{self.source}: measure {name} must be a finite float, got {value!r}")
 
+    def _check_exact(self, verdict: Verdict) -> None:
+        """Refuse digits that could not be compared, with a bound or with a record."""
+        exact: object = verdict.exact
+        if exact is None:
+            return
+        try:
+            comparable = isinstance(exact, str) and math.isfinite(Fraction(exact))
+        except (ValueError, ZeroDivisionError, OverflowError):
+            comparable = False
+        if not comparable:
+            raise ProblemError(f"{self.source}: exact must be a decimal text, got {exact!r:.100}")
+
     def _is_beyond(self, verdict: Verdict, bound: Fraction) -> bool:
         """Return whether a valid score is beyond a bound for certain, however its text or its float was rounded."""
         direction = self.problem.direction
         if verdict.exact is None:  # both are rounded alike, so what meets the bound does not pass it
             return beyond(Fraction(verdict.score or 0.0), Fraction(float(bound)), direction)
-        try:
-            exact = Fraction(verdict.exact)
-        except (ValueError, ZeroDivisionError) as error:
-            raise ProblemError(f"{self.source}: exact must be a decimal text, got {verdict.exact!r}") from error
+        exact = Fraction(verdict.exact)
         # A long text was cut toward zero: what meets the bound may seem to pass it, if it is minimised or negative.
         digits = sum(map(str.isdigit, verdict.exact.lstrip("-0.")))
         meets = digits >= DIGITS and exact == Fraction(decimal_digits(bound, digits))

@@ -280,6 +280,23 @@ def test_verify_refuses_a_verifier_that_raises(evolve, tmp_path):
     refused(done, "the verifier failed: TypeError", "mend", "verify.py")
 
 
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_verify_refuses_a_verifier_whose_exact_is_no_number(form, evolve, tmp_path):
+    """What cannot be compared with the problem's record is a fault of its verify.py, which the line names."""
+    folder = tmp_path / "mine"
+    shutil.copytree(TRIVIAL, folder)
+    record = '\n  - {score: 9, holder: me, date: "2026", source: here, exactly_valid: true}\n'
+    text = (folder / "problem.yaml").read_text().replace("records: []", "records:" + record)
+    (folder / "problem.yaml").write_text(text)
+    text = (folder / "verify.py").read_text().replace("exact=str(construction)", "exact='one'")
+    (folder / "verify.py").write_text(text)
+    (tmp_path / "a.json").write_text("1")
+
+    done = evolve("verify", "problem=trivial", f"problem.path={folder}", "file=a.json", f"format={form}")
+
+    refused(done, "exact must be a decimal text, got 'one'", f"mend {folder / 'verify.py'}")
+
+
 def test_a_lucky_program_and_a_literal_one_in_a_real_run(evolve, replies, tmp_path):
     """The lucky one is in quarantine with its reason and its construction; the literal one is marked as recall."""
     lucky = (

@@ -113,6 +113,20 @@ def test_measures_are_those_that_are_declared(folder):
         assert evaluator.verify("5").measures == {"spread": 0.5, "steps": 3.0}
 
 
+@pytest.mark.parametrize("bound", [None, {"exact": "2", "source": "x"}])
+def test_exact_is_a_decimal_text_or_nothing(bound, folder):
+    """Else nobody could compare it, with a bound or with a record: the verifier's file is named, whoever asks."""
+    if bound is not None:
+        change(folder, bound=bound)
+
+    for good in ("None", "'1'", "'1.000'", "'1/1'"):
+        assert says(folder, exact=good).valid
+    for wrong in ("'one'", "''", "'nan'", "'inf'", "'1/0'", "1.0", "True", "'1e400'"):
+        with pytest.raises(ProblemError, match=r"verify\.py: exact must be a decimal text, got ") as caught:
+            says(folder, exact=wrong)
+        assert "\n" not in str(caught.value)
+
+
 def test_measures_that_nobody_declared_are_a_fault_of_the_verifier(folder):
     """It is told, and the program that was judged is not blamed: its evaluation is lost."""
     with pytest.raises(ProblemError, match="declares: none; got width"):
