@@ -213,7 +213,10 @@ class Catalog:
                 problem = load_problem(config.problem.name, None if path is None else Path(path))
                 url = config.database.url or RunFolder(folder).database_url
                 if key in self._open and config.database.url is None:  # a database of the run's own
-                    self._databases.pop(url).close()
+                    # The old one goes whole, so that the new one is opened again if that fails now.
+                    del self._open[key], self._stamps[key]
+                    if (database := self._databases.pop(url, None)) is not None:
+                        database.close()
                 if url not in self._databases:
                     self._databases[url] = open_for_reading(url)
                 self._open[key] = OpenRun(key, folder, config, problem, self._databases[url].views(run_id))

@@ -7,7 +7,7 @@ import pytest
 from benchmarks.dashboard import Growth, made_up_run
 from database import open_database
 from database.dashboard import open_for_reading
-from evolve.dashboard.catalog import Catalog
+from evolve.dashboard.catalog import Catalog, key_of
 from evolve.errors import NotFoundError, StoreError
 from evolve.types import Outcome
 
@@ -83,3 +83,27 @@ def test_a_run_made_anew_in_the_place_of_another_is_read_anew(tmp_path):
             (run,) = catalog.all()[0]
             assert (run.record.seed, run.views.pulse().attempt) == (2, 0)
             assert run.reports()[0].outcomes == {Outcome.VALID: 1}
+
+
+def test_a_run_whose_new_database_is_damaged_comes_back_when_it_is_mended(tmp_path):
+    """Made anew in the place of another, it is listed with the reason, beside the others, until it can be read."""
+    folder = tmp_path / "run"
+    with Catalog(runs=tmp_path) as catalog, made_up_run(tmp_path / "other"):
+        with made_up_run(folder):
+            assert len(catalog.all()[0]) == 2
+        shutil.rmtree(folder)
+        with made_up_run(folder, seed=2):
+            pass
+        database = folder / "evolve.db"
+        whole = database.read_bytes()
+        database.write_bytes(b"damaged")
+        for _ in range(2):
+            found, (unreadable,) = catalog.all()
+            assert [run.name for run in found] == ["other"]
+            assert unreadable.folder == folder
+            with pytest.raises(StoreError):
+                catalog.run(key_of(folder))
+        database.write_bytes(whole)
+
+        assert catalog.all()[1] == []
+        assert catalog.run(key_of(folder)).record.seed == 2
