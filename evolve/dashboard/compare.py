@@ -1,12 +1,12 @@
 """The command `evolve compare`: arms over their seeds, as a picture and a table."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from evolve.dashboard.arms import Against, Arm, compare_runs, group_by_arm, refuse_mixture, spent, target
-from evolve.dashboard.catalog import Catalog, OpenRun
+from evolve.dashboard.catalog import Catalog, OpenRun, key_of
 from evolve.dashboard.figures import draw_arms
 from evolve.dashboard.texts import number, printable
 from evolve.errors import ConfigError
@@ -67,11 +67,17 @@ def _read(words: Sequence[str]) -> tuple[Path | None, list[Path], dict[str, list
             against = Against(value)
         else:
             raise ConfigError(f"{key} is no option here: it must be one of run, runs, arm, against, to")
+    named, arms = _once(named), {name: _once(folders) for name, folders in arms.items()}
     if runs is not None and (named or arms):
         raise ConfigError("runs= excludes run= and arm=: name a folder of runs, or the runs")
     if runs is None and not named and not arms:
         raise ConfigError("no run is named: add runs=DIR, run=DIR for each run, or arm=NAME:DIR,DIR for each arm")
     return runs, named, arms, against, to
+
+
+def _once(folders: Iterable[Path]) -> list[Path]:
+    """Return each run's folder once, however it was written: a run that counted twice would be two seeds."""
+    return list({key_of(folder): folder for folder in folders}.values())
 
 
 def _pairs(words: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -117,9 +117,12 @@ def test_a_report_of_a_learning_run_shows_what_it_learned(runs, tmp_path):
 
 
 def test_arms_are_drawn_as_png_and_svg(runs, tmp_path, capsys):
-    """Runs are grouped by what they differ in, or by the user's own words; both pictures show the same."""
-    one = [f"run={runs / name}" for name in ("first", "second")]
-    arms = [f"arm=early:{runs / 'first'}", f"arm=late:{runs / 'second'},{runs / 'made-up'}"]
+    """Runs are grouped by what they differ in, or by the user's own words, each once; both pictures show the same."""
+    one = [f"run={runs / name}" for name in ("first", "second", "first")]
+    arms = [
+        f"arm=early:{runs / 'first'},{runs / 'second' / '..' / 'first'}",
+        f"arm=late:{runs / 'second'},{runs / 'made-up'}",
+    ]
     for words, names in ((one, ["recorded completions"]), (arms, ["early", "late"])):
         assert call(["compare", *words, f"to={tmp_path}"]) == 0
         out = capsys.readouterr().out
