@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -73,6 +74,7 @@ class Cell:
     """One run of a study.
 
     Attributes:
+        config: As this machine makes the run: problem, database and folder are where they lie here.
         fingerprint: Of the problem's files and limits, on which it depends what a program is worth.
     """
 
@@ -120,6 +122,19 @@ def is_machine_option(word: str) -> bool:
     return _OF_THE_MACHINE.fullmatch(word.partition("=")[0]) is not None
 
 
+class _StrictLoader(yaml.SafeLoader):
+    """Reads YAML, and refuses a mapping with a key that stands twice, of which one would be left out unseen."""
+
+    def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} stands twice", problem_mark=key.start_mark)
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else key)
+        return node
+
+
 def load_study(path: Path, folder: Path, machine: Sequence[str] = ()) -> Study:
     """Read a study's file and check every arm's options on every problem.
 
@@ -156,23 +171,50 @@ def load_study(path: Path, folder: Path, machine: Sequence[str] = ()) -> Study:
 
 def _read(path: Path) -> StudyFile:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        file = _typed(yaml.load(path.read_text(encoding="utf-8"), _StrictLoader))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the study {path}: {error}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
-    try:
-        problems = content.pop("problems", None) if isinstance(content, dict) else None
-        file = typed(content, StudyFile)
-        if not isinstance(problems, dict | None):
-            raise ConfigError("problems must be a mapping of names to their options")
-        # One by one: a mapping of frozen classes is more than OmegaConf can fill.
-        each = {str(name): typed(problem or {}, StudyProblem) for name, problem in (problems or {}).items()}
+    except RecursionError as error:
+        raise ConfigError(
+            f"{path} is too deep, or refers to itself: write out what an anchor (&) stands for"
+        ) from error
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
-    file = replace(file, problems=each)
+    except (yaml.YAMLError, ValueError) as error:  # of a date, say, that is none
+        raise ConfigError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
     _check(path, file)
     return file
+
+
+def _typed(content: object) -> StudyFile:
+    """Return what a study's file holds, its types checked.
+
+    Raises:
+        ConfigError: A key is unknown, or a value of another type.
+    """
+    problems = content.pop("problems", None) if isinstance(content, dict) else None
+    if not isinstance(problems, dict | None):
+        raise ConfigError("problems must be a mapping of names to their options")
+    layers = {f"problems.{name}": problem for name, problem in (problems or {}).items()}
+    for place, layer in {"": content, **layers}.items():
+        if isinstance(layer, dict) and "options" in layer:
+            _check_words(f"{place}.options".removeprefix("."), layer["options"])
+    arms = content.get("arms") if isinstance(content, dict) else None
+    for name, words in arms.items() if isinstance(arms, dict) else ():
+        _check_words(f"arms.{name}", words)
+    file = typed(content, StudyFile)
+    # One by one: a mapping of frozen classes is more than OmegaConf can fill.
+    each = {str(name): typed(problem or {}, StudyProblem) for name, problem in (problems or {}).items()}
+    return replace(file, problems=each)
+
+
+def _check_words(place: str, words: object) -> None:
+    """Refuse what is no list of options; with a colon for the equal sign, YAML reads one as a mapping."""
+    if not isinstance(words, list):
+        raise ConfigError(f"{place} must be a list of options, like [rollout.parents=8]; [] is for none")
+    for word in words:
+        if not isinstance(word, str):
+            raise ConfigError(f"{place}: {word} is no option: write key=value")
 
 
 def _check(path: Path, file: StudyFile) -> None:
@@ -184,6 +226,9 @@ def _check(path: Path, file: StudyFile) -> None:
         raise ConfigError(f"{path}: seeds={file.seeds} names a seed twice")
     if (file.budget.completions is None) is (file.budget.minutes is None):
         raise ConfigError(f"{path}: budget needs completions or minutes, and not both")
+    for key, value in vars(file.budget).items():
+        if value is not None and not value > 0:
+            raise ConfigError(f"{path}: budget.{key}={value} must be above 0")
     for name in (*file.problems, *file.arms):
         if not _NAME.fullmatch(name):
             raise ConfigError(f"{path}: {name!r} cannot name a folder: use letters, digits, _ . + and -")

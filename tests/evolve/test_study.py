@@ -111,6 +111,23 @@ def test_what_depends_on_the_machine_may_stand_beside_the_file(study_file, tmp_p
         ("  plain:", "  a/b:", "'a/b' cannot name a folder"),
         ("arms:", "arm:", "arm"),
         ("seeds: [1, 2]", "seeds: [1, 2", "is no YAML"),
+        ("seeds: [1, 2]", "seeds: [2024-13-45]", "is no YAML"),
+        (
+            "rollout.samples=2]",
+            "{rollout.samples: 2}]",
+            "options: {'rollout.samples': 2} is no option: write key=value",
+        ),
+        ("problem.path=", "problem.path: ", "problems.trivial.options: {'problem.path': '"),
+        ("[prompt.inspirations=0]", "[prompt.inspirations: 0]", "arms.plain: {'prompt.inspirations': 0} is no option"),
+        ("[prompt.inspirations=0]", "prompt.inspirations=0", "arms.plain must be a list of options"),
+        ("[prompt.inspirations=0]", "", "arms.plain must be a list of options"),
+        ("[prompt.inspirations=0]", "[prompt.inspirations]", "'prompt.inspirations' is no option"),
+        ("budget: {completions: 8}", "budget: {completions: 0}", "budget.completions=0 must be above 0"),
+        ("budget: {completions: 8}", "budget: {minutes: -1}", "budget.minutes=-1.0 must be above 0"),
+        ("  large: [", "  plain: [", "the key 'plain' stands twice"),
+        ("  cap_set_6: {}", "  trivial: {}", "the key 'trivial' stands twice"),
+        ("seeds: [1, 2]", "seeds: &all [1, *all]", "refers to itself"),
+        ("seeds: [1, 2]", f"seeds: {'[' * 2000}{']' * 2000}", "too deep"),
     ],
 )
 def test_a_wrong_file_is_answered_in_one_line(study_file, tmp_path, old, new, message):
@@ -124,6 +141,18 @@ def test_a_wrong_file_is_answered_in_one_line(study_file, tmp_path, old, new, me
     assert str(study_file) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_mapping_may_be_written_once_for_several(study_file, tmp_path):
+    """YAML's merge is no repetition: a key of one's own stands over that of what is merged in."""
+    text = study_file.read_text(encoding="utf-8")
+    text = text.replace("  trivial: {options:", "  trivial: &all {options:")
+    study_file.write_text(text.replace("  cap_set_6: {}", "  cap_set_6: {<<: *all, options: []}"), encoding="utf-8")
+
+    problems = load_study(study_file, tmp_path).file.problems
+
+    assert {name: problem.target for name, problem in problems.items()} == {"trivial": 90, "cap_set_6": 90}
+    assert problems["cap_set_6"].options == []
 
 
 def test_runs_share_an_engine_exactly_if_they_ask_for_the_same(tmp_path):
