@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evolve.budget import Tally, spent
-from evolve.compose import build_budget, open_run, open_run_database
+from evolve.compose import build_budget, open_run_database
 from evolve.errors import ConfigError, EvolveError, FolderInUseError, InputError
 from evolve.options import load_config
 from evolve.run_folder import RunFolder, existing_run_folder, read_run
 from evolve.session import Ended, Outside, Session, new_session, next_session
 from evolve.study.engines import Engines
 from evolve.study.plan import Cell, Study
-from evolve.study.record import Record, read_record, record_of, refuse_other_options, write_record
+from evolve.study.record import Record, open_cell, read_record, record_of, refuse_other_options, write_record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,8 +81,8 @@ def is_finished(cell: Cell) -> bool:
     """Return whether a run has used up its budget.
 
     Raises:
-        ConfigError: The folder holds another run than the study asks for, or the record of a run of a smaller budget
-            and no run to go on with.
+        ConfigError: The folder holds another run than the study asks for, one that cannot be read, or the record of a
+            run of a smaller budget and no run to go on with.
     """
     record = read_record(cell)
     if record is not None and _is_enough(cell, record):
@@ -95,9 +95,13 @@ def is_finished(cell: Cell) -> bool:
             "run.yaml, run.json and database back to go on with it, or delete figures.json to make it anew"
         )
     text, run_id = read_run(cell.folder)
+    try:
+        stored = load_config(text)
+    except ConfigError as error:
+        raise ConfigError(f"{cell.folder / 'run.yaml'}: {error}") from error
+    refuse_other_options(cell, stored)
     with open_run_database(cell.config, RunFolder(cell.folder)) as database:
         store = database.run(run_id)
-        refuse_other_options(cell, load_config(text))
         reports = store.reports()
         if not reports:
             return False
@@ -124,8 +128,8 @@ def _fingerprint(cell: Cell) -> str:
         return record.fingerprint
     if not (cell.folder / "run.yaml").exists():
         return ""
-    with open_run(cell.folder) as (_, store):
-        return store.record.fingerprint
+    with open_cell(cell) as run:
+        return run.record.fingerprint
 
 
 def _is_enough(cell: Cell, record: Record) -> bool:

@@ -272,6 +272,28 @@ def test_what_was_made_with_the_problem_as_it_was_can_be_drawn_again(replies, tm
         call(*words, "minutes=0")
 
 
+def test_a_run_is_carried_to_a_machine_with_other_paths(replies, tmp_path):
+    """Problem, database and folder lie elsewhere than its run.yaml says: the study goes on with it and records it."""
+    problem, file, words = study_of_a_copy(tmp_path, replies, arms={"plain": []})
+    assert call(*words)[0] == 0
+    (tmp_path / "out/trivial/plain-1/figures.json").unlink()
+    there = tmp_path / "there"
+    there.mkdir()
+    for old in (problem, tmp_path / "all.db", tmp_path / "out"):
+        old.rename(there / old.name)
+    text = file.read_text(encoding="utf-8").replace(str(problem), str(there / problem.name))
+    file.write_text(text.replace('"completions": 4', '"completions": 8'), encoding="utf-8")
+
+    words = [f"file={file}", f"to={there / 'out'}", f"database.url=sqlite:///{there / 'all.db'}"]
+    code, text = call(*words)
+
+    assert code == 0, text
+    assert "1 of 1 runs are finished" in text
+    assert rows(there / "all.db", "select count(*) from attempts where step > 0") == [(8,)]
+    record = json.loads((there / "out/trivial/plain-1/figures.json").read_text(encoding="utf-8"))
+    assert record["figures"]["completions"] == 8
+
+
 def test_a_run_that_is_refused_does_not_end_the_study(replies, tmp_path):
     """The others are made, and the exit code says that one is missing; what the first one lacks, all lack."""
     tight = ["sandbox.cpus=999"]

@@ -1,10 +1,14 @@
 """Studies on paper: what a file asks for, which runs share an engine, and what the figures say."""
 
+import json
+import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
+from study_records import keep_record
 from support import TRIVIAL
 
 from evolve.config import GrpoConfig
@@ -12,9 +16,11 @@ from evolve.dashboard.arms import Against
 from evolve.engine.scripted import ScriptedEngine
 from evolve.errors import ConfigError
 from evolve.options import parse_options
+from evolve.study.booking import is_finished
 from evolve.study.engines import Engines
 from evolve.study.figures import ArmFigures, RunFigures, SignTest, sign_tests
 from evolve.study.plan import is_machine_option, load_study
+from evolve.study.record import read_record
 from evolve.types import Direction
 from problems import load_problem
 
@@ -50,6 +56,17 @@ def study_file(tmp_path):
     file = tmp_path / "study.yaml"
     file.write_text(FILE % TRIVIAL, encoding="utf-8")
     return file
+
+
+@pytest.fixture
+def cell(tmp_path):
+    """The one run of a small study."""
+    file = tmp_path / "one.yaml"
+    file.write_text(
+        "budget: {completions: 8}\nseeds: [1]\nproblems: {cap_set_6: {}}\narms: {plain: []}", encoding="utf-8"
+    )
+    (found,) = load_study(file, tmp_path / "out").cells
+    return found
 
 
 def test_the_runs_go_by_seed_then_problem_then_engine(study_file, tmp_path):
@@ -153,6 +170,78 @@ def test_a_mapping_may_be_written_once_for_several(study_file, tmp_path):
 
     assert {name: problem.target for name, problem in problems.items()} == {"trivial": 90, "cap_set_6": 90}
     assert problems["cap_set_6"].options == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("machine", None, "machine is None"),
+        ("machine", {}, "machine.platform is missing"),
+        ("fingerprint", 5, "fingerprint is 5"),
+        ("program", 5, "program is 5"),
+        ("config", "x", "config is 'x'"),
+        ("config", {"model": "x"}, "the stored configuration has no learner"),
+        ("figures", None, "figures is None"),
+        ("figures.best", "high", "figures.best is 'high'"),
+        ("figures.best", math.nan, "figures.best is nan"),
+        ("figures.completions", "12", "figures.completions is '12'"),
+        ("figures.completions", True, "figures.completions is True"),
+        ("figures.exact", 3.0, "figures.exact is 3.0"),
+        ("figures.curve", [[0.0, 1]], "figures.curve"),
+        ("figures.curve", [[0.0, "1", 2.0]], "figures.curve"),
+        ("figures.completions", None, "figures.completions is None"),
+        ("figures.tokens", 5.0, "figures.tokens is 5.0"),
+        ("figures.active_s", 10**400, "cannot be read"),
+        ("figures.curve", 7, "figures.curve"),
+        ("figures.last_third", {}, "figures.last_third.completions is missing"),
+        ("figures.last_third", "none", "figures.last_third is 'none'"),
+    ],
+)
+def test_a_damaged_record_is_answered_in_one_line(cell, key, value, message):
+    """Its file and what is wrong are named; who has no run to read again is not told to delete what is left."""
+    file = keep_record(cell)
+    assert read_record(cell) is not None
+    tree = json.loads(file.read_text(encoding="utf-8"))
+    place = tree["figures"] if "." in key else tree
+    place[key.rpartition(".")[2]] = value
+    file.write_text(json.dumps(tree), encoding="utf-8")
+
+    cures = []
+    for _ in range(2):
+        with pytest.raises(ConfigError) as caught:
+            read_record(cell)
+        assert f"{file} cannot be read" in str(caught.value)
+        assert message in str(caught.value)
+        assert "\n" not in str(caught.value)
+        cures.append(str(caught.value).rpartition("): ")[2])
+        (cell.folder / "run.yaml").touch()
+    assert cures == [
+        "another version may have made it: use that one, or move it away to make the run anew",
+        "delete it, and the run's database is read again",
+    ]
+
+
+def test_a_record_of_a_later_version_is_read_without_what_it_knows_more(cell):
+    """Figures that this version does not know are left out; the others count."""
+    file = keep_record(cell)
+    known = read_record(cell)
+    tree = json.loads(file.read_text(encoding="utf-8"))
+    tree["figures"]["regret"] = tree["joules"] = tree["machine"]["cores"] = 5
+    file.write_text(json.dumps(tree), encoding="utf-8")
+
+    assert read_record(cell) == known
+
+
+@pytest.mark.parametrize("text", ["engine: 5", "problem: [", "{}"])
+def test_a_damaged_run_is_named(cell, text):
+    """Of the many runs of a study, the line says which one's run.yaml cannot be read."""
+    cell.folder.mkdir(parents=True)
+    (cell.folder / "run.yaml").write_text(text, encoding="utf-8")
+    (cell.folder / "run.json").write_text('{"run_id": 1}', encoding="utf-8")
+
+    with pytest.raises(ConfigError, match=f"^{re.escape(str(cell.folder))}.*: the stored configuration") as caught:
+        is_finished(cell)
+    assert "\n" not in str(caught.value)
 
 
 def test_runs_share_an_engine_exactly_if_they_ask_for_the_same(tmp_path):
