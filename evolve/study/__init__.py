@@ -4,13 +4,14 @@
 `evolve compare` draws the runs of one problem again, and any other runs.
 """
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from evolve.errors import ConfigError
+from evolve.errors import ConfigError, InputError
 from evolve.session import Outside
-from evolve.study.booking import Booked, book
+from evolve.study.booking import Booked, book, is_finished
 from evolve.study.plan import Study, is_machine_option, load_study
 from evolve.study.results import write_results
 from evolve.words import named_words
@@ -30,6 +31,11 @@ def study(words: Sequence[str], outside: Outside) -> int:
     file = Path(named["file"]).expanduser()
     minutes = None if "minutes" not in named else _number("minutes", named["minutes"])
     reserve = _number("reserve", named["reserve"]) if "reserve" in named else _RESERVE_S
+    if minutes is not None and 0 < 60 * minutes <= reserve:
+        raise ConfigError(
+            f"minutes={minutes:g} is over before a step may begin, for none begins in the last reserve={reserve:g} "
+            "seconds: give more minutes than that, or a smaller reserve="
+        )
     started = outside.clocks.monotonic()
     folder = Path(named.get("to", f"studies/{file.stem}")).expanduser().absolute()
     planned = load_study(file, folder, [word for word in words if is_machine_option(word)])
@@ -37,8 +43,13 @@ def study(words: Sequence[str], outside: Outside) -> int:
     try:
         booked = book(planned, replace(outside, until=until))
     except KeyboardInterrupt:
-        _say(outside, f"stopped; go on with: evolve study {' '.join(words)}")
+        _say(outside, f"stopped; {_go_on(words)}")
         return 130
+    except InputError:
+        # No run can be made here, or beside those that are there; what these came to can be said all the same.
+        if any(map(is_finished, planned.cells)):
+            write_results(planned)
+        raise
     write_results(planned)
     _report(planned, booked, outside, words)
     return 1 if booked.failed else 0
@@ -62,7 +73,11 @@ def _report(planned: Study, booked: Booked, outside: Outside, words: Sequence[st
     if booked.in_use:
         _say(outside, f"left to other processes, which are making them: {booked.in_use}")
     if booked.unfinished:
-        _say(outside, f"go on with: evolve study {' '.join(words)}")
+        _say(outside, _go_on(words))
+
+
+def _go_on(words: Sequence[str]) -> str:
+    return f"go on with: {shlex.join(['evolve', 'study', *words])}"
 
 
 def _say(outside: Outside, text: str) -> None:

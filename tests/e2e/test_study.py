@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import shlex
 import shutil
 import signal
 import sqlite3
@@ -14,12 +15,14 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from study_records import keep_record
 from support import TRIVIAL, program
 
 from evolve.compose import Clocks, open_run
 from evolve.errors import ConfigError
 from evolve.session import Outside
 from evolve.study import study
+from evolve.study.plan import load_study
 from evolve.types import Training
 
 ARMS = {
@@ -305,6 +308,17 @@ def test_a_run_that_is_refused_does_not_end_the_study(replies, tmp_path):
     assert text.count("trivial, ancestors, seed 1 failed: sandbox.cpus=999") == 2  # at once, and at the end
     with pytest.raises(ConfigError, match=r"sandbox\.cpus=999"):
         call(f"file={file}", f"to={tmp_path / 'other'}", *tight)
+    assert not (tmp_path / "other" / "results.md").exists()
+
+
+def test_what_is_finished_is_drawn_where_no_run_can_be_made(replies, tmp_path):
+    """A machine that refuses the first run that is left still writes the results of those that were carried to it."""
+    file, out = make(tmp_path, replies([program(1)]), arms={"plain": []}, seeds=(1, 2)), tmp_path / "out"
+    keep_record(load_study(file, out).cells[0], completions=8)
+    with pytest.raises(ConfigError, match=r"sandbox\.cpus=999"):
+        call(f"file={file}", f"to={out}", "sandbox.cpus=999")
+
+    assert "1 of 2 runs are finished" in (out / "results.md").read_text(encoding="utf-8")
 
 
 def test_of_a_finished_run_its_record_is_enough(replies, tmp_path):
@@ -399,6 +413,8 @@ def test_a_record_that_does_not_fit_is_refused_in_one_line(replies, tmp_path):
         (["file=nowhere.yaml", "minutes=soon"], "minutes=soon is no time"),
         (["file=nowhere.yaml", "reserve=-1"], "reserve=-1 is no time"),
         (["file=nowhere.yaml", "seeds=3"], "seeds is no option here"),
+        (["file=nowhere.yaml", "minutes=1"], "minutes=1 is over before a step may begin"),
+        (["file=nowhere.yaml", "minutes=0.5", "reserve=30"], "give more minutes than that, or a smaller reserve="),
     ],
 )
 def test_wrong_words_are_answered_in_one_line(words, message):
@@ -408,3 +424,15 @@ def test_wrong_words_are_answered_in_one_line(words, message):
 
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_the_line_to_go_on_with_can_be_typed(replies, tmp_path):
+    """A blank in a folder's name is quoted for the shell; without a minute, what is there is drawn."""
+    folder = tmp_path / "my studies"
+    folder.mkdir()
+    words = [f"file={make(folder, replies([program(1)]))}", f"to={folder / 'out'}", "minutes=0"]
+    code, text = call(*words)
+
+    assert code == 0
+    assert "0 of 3 runs are finished" in text
+    assert shlex.split(text.partition("go on with: ")[2]) == ["evolve", "study", *words]
