@@ -16,6 +16,8 @@ from evolve.study.plan import Cell, Study
 from evolve.study.record import Record, read_record, record_of
 from evolve.types import Problem
 
+#: Seconds that a run may take beyond its minutes: for an update of the model, or for a step that is finished.
+_BEYOND_S = 60.0
 _SHARES: Mapping[str, Callable[[RunFigures], float]] = {
     "valid %": lambda run: run.valid,
     "improved %": lambda run: run.improved,
@@ -30,20 +32,20 @@ def write_results(study: Study) -> list[ArmFigures]:
         ConfigError: The folder cannot be written, or holds runs of a problem before and after its files changed.
     """
     records = {str(cell): read_record(cell) or record_of(cell) for cell in study.cells if is_finished(cell)}
-    changed = _changed(study, records)
+    changed, over = _changed(study, records), _over(study, records)
     found = arms_of(study, {cell: record.figures for cell, record in records.items()})
     try:
         study.folder.mkdir(parents=True, exist_ok=True)
         for name, problem in study.problems.items():
-            against = Against.MINUTES if study.file.budget.minutes else Against.COMPLETIONS
+            against = Against.MINUTES if study.file.budget.completions is None else Against.COMPLETIONS
             curves = {arm.arm: [run.points(against) for run in arm.runs] for arm in found if arm.problem == name}
             compared = compare(problem, curves, against)
             for suffix in ("png", "svg") if compared else ():
                 draw_arms(compared, study.folder / f"{name}.{suffix}")
         machines = _machines(records.values())
-        tree = json.dumps(_tree(study, found, machines, changed), indent=2, ensure_ascii=False)
+        tree = json.dumps(_tree(study, found, machines, changed, over), indent=2, ensure_ascii=False)
         (study.folder / "results.json").write_text(tree + "\n", encoding="utf-8")
-        (study.folder / "results.md").write_text(_page(study, found, machines, changed), encoding="utf-8")
+        (study.folder / "results.md").write_text(_page(study, found, machines, changed, over), encoding="utf-8")
     except OSError as error:
         raise ConfigError(
             f"cannot write to {study.folder}: {error.strerror}; name another folder with to=DIR"
@@ -79,6 +81,19 @@ def _changed(study: Study, records: Mapping[str, Record]) -> list[str]:
     return [name for name, (_, is_changed) in made.items() if is_changed]
 
 
+def _over(study: Study, records: Mapping[str, Record]) -> list[str]:
+    """Return the runs that spent more than the budget and what a run may go beyond it: it was larger once."""
+    budget, over = study.file.budget, []
+    for cell in study.cells:
+        if (record := records.get(str(cell))) is not None:
+            rollout = cell.config.rollout
+            step = rollout.parents * rollout.samples * (1 + rollout.late)
+            completions = budget.completions is not None and record.figures.completions > budget.completions + step
+            minutes = budget.minutes is not None and record.figures.active_s > 60 * budget.minutes + _BEYOND_S
+            over += [str(cell)] if completions or minutes else []
+    return over
+
+
 def _tests(study: Study, arms: Sequence[ArmFigures]) -> list[SignTest]:
     return sign_tests(arms, study.problems, next(iter(study.file.arms)))
 
@@ -89,7 +104,11 @@ def _machines(records: Iterable[Record]) -> list[Mapping[str, str]]:
 
 
 def _tree(
-    study: Study, arms: Sequence[ArmFigures], machines: Sequence[Mapping[str, str]], changed: Sequence[str]
+    study: Study,
+    arms: Sequence[ArmFigures],
+    machines: Sequence[Mapping[str, str]],
+    changed: Sequence[str],
+    over: Sequence[str],
 ) -> dict[str, Any]:
     """Return what results.json holds."""
     return {
@@ -98,6 +117,7 @@ def _tree(
         "models": _models(study),
         "machines": list(machines),
         "files_changed_since": list(changed),
+        "over_budget": list(over),
         "runs": {"planned": len(study.cells), "finished": sum(len(arm.runs) for arm in arms)},
         "results": [_arm_tree(arm, study.problems[arm.problem]) for arm in arms],
         "tests": [{**dataclasses.asdict(test), "p": test.p} for test in _tests(study, arms)],
@@ -129,11 +149,16 @@ def _arm_tree(arm: ArmFigures, problem: Problem) -> dict[str, Any]:
 
 
 def _page(
-    study: Study, arms: Sequence[ArmFigures], machines: Sequence[Mapping[str, str]], changed: Sequence[str]
+    study: Study,
+    arms: Sequence[ArmFigures],
+    machines: Sequence[Mapping[str, str]],
+    changed: Sequence[str],
+    over: Sequence[str],
 ) -> str:
     """Return what results.md holds."""
     file, first = study.file, next(iter(study.file.arms))
-    budget = f"{file.budget.completions} completions" if file.budget.completions else f"{file.budget.minutes:g} minutes"
+    completions, minutes = file.budget.completions, file.budget.minutes
+    budget = f"{minutes:g} minutes" if completions is None else f"{completions} completions"
     finished = sum(len(arm.runs) for arm in arms)
     lines = [
         f"# {study.name}",
@@ -152,6 +177,8 @@ def _page(
             "",
             f"Since these runs were made, files have changed by which programs are judged: {', '.join(changed)}.",
         ]
+    if over:
+        lines += ["", f"These runs spent more, for the budget was larger when they were made: {'; '.join(over)}."]
     for name, problem in study.problems.items():
         of_problem = [arm for arm in arms if arm.problem == name]
         if of_problem:

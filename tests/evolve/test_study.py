@@ -21,6 +21,7 @@ from evolve.study.engines import Engines
 from evolve.study.figures import ArmFigures, RunFigures, SignTest, sign_tests
 from evolve.study.plan import is_machine_option, load_study
 from evolve.study.record import read_record
+from evolve.study.results import write_results
 from evolve.types import Direction
 from problems import load_problem
 
@@ -242,6 +243,32 @@ def test_a_damaged_run_is_named(cell, text):
     with pytest.raises(ConfigError, match=f"^{re.escape(str(cell.folder))}.*: the stored configuration") as caught:
         is_finished(cell)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("budget", "figures", "is_over"),
+    [
+        # A step has 8 x 2 completions, of which half may be late.
+        ("completions: 8", {"completions": 32}, False),
+        ("completions: 8", {"completions": 33}, True),
+        ("minutes: 2", {"active_s": 180.0}, False),
+        ("minutes: 2", {"active_s": 181.0}, True),
+    ],
+)
+def test_runs_of_a_larger_budget_are_told_from_the_others(study_file, tmp_path, budget, figures, is_over):
+    """A budget that was lowered is said on the page with the runs that had spent more; a step's overshoot is not."""
+    text = study_file.read_text(encoding="utf-8").replace("completions: 8", budget)
+    study_file.write_text(text.replace("rollout.samples=2", "rollout.samples=2, rollout.parents=8"), encoding="utf-8")
+    study = load_study(study_file, tmp_path / "out")
+    first, second = (cell for cell in study.cells if (cell.problem, cell.arm) == ("trivial", "plain"))
+    keep_record(first, **{"active_s": 120.0, **figures})
+    keep_record(second, active_s=120.0)
+    write_results(study)
+
+    over = ["trivial, plain, seed 1"] if is_over else []
+    assert json.loads((study.folder / "results.json").read_text(encoding="utf-8"))["over_budget"] == over
+    line = "These runs spent more, for the budget was larger when they were made: trivial, plain, seed 1."
+    assert (line in (study.folder / "results.md").read_text(encoding="utf-8")) is is_over
 
 
 def test_runs_share_an_engine_exactly_if_they_ask_for_the_same(tmp_path):
