@@ -105,7 +105,7 @@ def test_a_report_is_one_file_that_needs_nothing_else(runs, tmp_path, capsys):
     for text in (html, markdown):
         assert "16 completions in 2 steps" in text
         assert "0.065] for k in range(n)" in text
-        assert "2.635983084917607783186569485443" in text
+        assert "2.63598308491760778318656948544" in text
 
 
 def test_a_report_of_a_learning_run_shows_what_it_learned(runs, tmp_path):

@@ -62,7 +62,7 @@ def test_records_come_best_first_and_only_exactly_valid_ones_count() -> None:
     assert [record.score for record in circles.records] == sorted((r.score for r in circles.records), reverse=True)
     assert circles.records[0].score == 2.6359856612408991
     assert circles.record is not None
-    assert circles.record.exact == "2.635983084917607783186569485443"
+    assert circles.record.exact == "2.63598308491760778318656948544"
     assert [record.score for record in bins.records] == sorted(r.score for r in bins.records)
 
 
