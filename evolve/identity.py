@@ -1,8 +1,9 @@
 """When are two programs the same? When their syntax trees are.
 
-Comments, blank lines and layout never reach the tree. Docstrings and other bare constants, and the names of things
-that nothing reads, are taken out of it here, so that a reply cannot pass off a cosmetic change as a new program
-(ThetaEvolve compares text with comments removed, arXiv:2511.23473, section 3.3: one blank line defeats it).
+Comments, blank lines and layout never reach the tree. Docstrings and other bare constants, the names of things that
+nothing reads, and which of two functions comes first are taken out of it here, so that a reply cannot pass off a
+cosmetic change as a new program (ThetaEvolve compares text with comments removed, arXiv:2511.23473, section 3.3: one
+blank line defeats it).
 
 The other way round, two programs that may differ in what they do must never share an identity, or the better one would
 be dropped as known: a program that may read its own names, docstrings or lines keeps all of them. Not seen is only what
@@ -11,6 +12,7 @@ a program reads out of its own comments.
 
 import ast
 import hashlib
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 
 #: Stands for every name that is bound but never read. No identifier, so that it is nobody's name.
@@ -115,6 +117,28 @@ def _is_mirror(node: ast.AST) -> bool:
     return False
 
 
+def _in_any_order(body: Sequence[ast.stmt]) -> list[ast.stmt]:
+    """Return statements with functions that follow each other in an order that does not depend on how they stood.
+
+    A rewrite of one function stands behind what it leaves out, so that a copy would look like a new program. What a
+    function needs at once, a decorator or a default that calls or names another function, keeps its place.
+    """
+    names = [node.name for node in body if isinstance(node, ast.FunctionDef)]
+    functions = {name for name in names if names.count(name) == 1}
+
+    def is_free(node: ast.stmt) -> bool:
+        if not isinstance(node, ast.FunctionDef) or node.decorator_list or node.name not in functions:
+            return False
+        at_once = [*ast.walk(node.args), *(ast.walk(node.returns) if node.returns else ())]
+        return not any(isinstance(each, ast.Call) or getattr(each, "id", None) in functions for each in at_once)
+
+    ordered: list[ast.stmt] = []
+    for free, run in itertools.groupby(body, key=is_free):
+        together = list(run)
+        ordered += sorted(together, key=ast.dump) if free else together
+    return ordered
+
+
 def identity(tree: ast.Module, *, entry_point: str) -> str:
     r"""Return a hash that two programs share when they are the same but for layout, comments and unread names.
 
@@ -144,4 +168,5 @@ def identity(tree: ast.Module, *, entry_point: str) -> str:
         # A task's own evaluator may call other functions of the module, too.
         functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
         tree = _Normaliser(_names_read(nodes) | functions | {entry_point}).visit(tree)
+        tree.body = _in_any_order(tree.body)
     return hashlib.sha256(ast.dump(tree, include_attributes=mirrors).encode("utf-8", "surrogatepass")).hexdigest()[:32]

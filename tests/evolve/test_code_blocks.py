@@ -2,8 +2,9 @@
 
 import pytest
 
-from evolve.parse import Child, ReplyFailure, parse_reply
+from evolve.parse import Child, ReplyFailure, check_source, functions_of, parse_reply
 from evolve.types import Outcome
+from problems import load_problem, problem_names
 
 PARENT = """import numpy as np
 
@@ -215,3 +216,21 @@ def test_thousands_of_blocks_are_read_without_an_error(blocks):
     first, second = (parse(*blocks, source_chars=20_000) for _ in range(2))
 
     assert first == second
+
+
+#: There the entry point reads nothing of the other function, which a copy of it alone leaves out.
+READS_NOTHING = "sums_differences"
+
+
+@pytest.mark.parametrize("name", sorted({*problem_names()} - {READS_NOTHING}))
+def test_a_copy_of_one_function_is_no_new_program(name):
+    """Whichever of the seed program's functions a reply repeats to the letter, a child is the seed program again."""
+    problem = load_problem(name)
+    limits = {"entry_point": problem.entry_point, "source_chars": problem.limits.source_chars}
+    seed = check_source(problem.seed_source, *limits.values())
+    assert isinstance(seed, Child)
+
+    replies = [f"```python\n{text}\n```" for text in functions_of(problem.seed_source).values()]
+    children = [parse_reply(reply, parent=problem.seed_source, **limits) for reply in replies]
+    # A function that the entry point does not read makes none.
+    assert {child.identity for child in children if isinstance(child, Child)} == {seed.identity}

@@ -399,6 +399,11 @@ def test_cosmetic_changes_do_not_change_the_identity(source):
     [
         ("spare = 1\ndef solve(n):\n    return n", "unused = 1\ndef solve(n):\n    return n"),
         ("import math\ndef solve(n):\n    return n", "import math as m\ndef solve(n):\n    return n"),
+        # Which function comes first is no difference, as long as all that they need at once is there.
+        (
+            "import math\ndef helper(n, k=2):\n    return k * n\ndef solve(n: int) -> float:\n    return helper(n)",
+            "import math\ndef solve(n: int) -> float:\n    return helper(n)\ndef helper(n, k=2):\n    return k * n",
+        ),
         # Asking whether it is the main program is no look at its own names.
         (
             "spare = 1\ndef solve(n):\n    return n\nif __name__ == '__main__':\n    print(solve(1))",
@@ -464,6 +469,23 @@ def test_names_that_nothing_reads_do_not_change_the_identity(one, other):
             "import inspect\ndef solve(n):\n    return inspect.stack()[0].lineno",
             "import inspect\n\ndef solve(n):\n    return inspect.stack()[0].lineno",
         ),
+        (
+            "def solve(n):\n    return n\ndef solve(n):\n    return 2 * n",
+            "def solve(n):\n    return 2 * n\ndef solve(n):\n    return n",
+        ),
+        (
+            "def one():\n    return two()\ndef solve(n, k=one()):\n    return k\ndef two():\n    return 1",
+            "def one():\n    return two()\ndef two():\n    return 1\ndef solve(n, k=one()):\n    return k",
+        ),
+        (
+            "def other(n):\n    return n\ndef solve(n, by=other):\n    return by(n)",
+            "def solve(n, by=other):\n    return by(n)\ndef other(n):\n    return n",
+        ),
+        (
+            "@note\ndef one():\n    return 1\n@note\ndef solve(n):\n    return one()",
+            "@note\ndef solve(n):\n    return one()\n@note\ndef one():\n    return 1",
+        ),
+        ("x = 1\ndef solve(n):\n    return x\nx = solve(0)", "def solve(n):\n    return x\nx = 1\nx = solve(0)"),
         (
             "def solve(n):\n    return n\ndef other(n):\n    return n",
             "def other(n):\n    return n\ndef solve(n):\n    return n + 0",
