@@ -91,7 +91,7 @@ def problem_of(config: Config) -> Problem:
         ProblemError: There is no such problem, or it cannot be used.
     """
     path, selection = config.problem.path, config.selection
-    problem = load_problem(config.problem.name, None if path is None else Path(path).expanduser().resolve())
+    problem = load_problem(config.problem.name, None if path is None else path_of("problem.path", path).resolve())
     limits = problem.limits
     if config.problem.wall_s is not None:
         limits = replace(limits, wall_s=config.problem.wall_s)

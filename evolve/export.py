@@ -30,7 +30,7 @@ from evolve.compose import open_run
 from evolve.errors import ConfigError, RunFolderError
 from evolve.export_model import export_model
 from evolve.types import Attempt, Evaluation
-from evolve.words import named_words
+from evolve.words import named_words, path_of
 
 #: Rows of one group of a Parquet file, at least; groups of a few rows would be large and slow.
 _GROUP_ROWS = 512
@@ -43,14 +43,14 @@ Write = Callable[[Sequence[Row]], None]
 def export(words: Sequence[str], console: Console) -> int:
     """`evolve export`: write a run's attempts to a file."""
     named, _ = named_words(words, required=("run", "to"), optional=("form",))
-    target = Path(named["to"]).expanduser()
+    target = path_of("to", named["to"])
     opened = _WRITERS.get(target.suffix)
     if opened is None:
-        export_model(Path(named["run"]).expanduser(), target, named.get("form", "merged"), console)
+        export_model(path_of("run", named["run"]), target, named.get("form", "merged"), console)
         return 0
     if "form" in named:
         raise ConfigError(f"form= is for a model's folder, and to={target} is a file of attempts: leave it out")
-    with open_run(Path(named["run"]).expanduser()) as (_, store), _whole(target) as unfinished:
+    with open_run(path_of("run", named["run"])) as (_, store), _whole(target) as unfinished:
         count = 0
         with opened(unfinished) as write:
             for rows in _chunks(rows_of(store)):

@@ -41,7 +41,7 @@ from evolve.run_folder import new_run_folder, read_run
 from evolve.selection import Settled
 from evolve.session import Outside, Session, seed_population
 from evolve.types import ArchiveCell, Attempt, Completion, Draw, Group, Member, Membership, Request
-from evolve.words import named_words
+from evolve.words import named_words, path_of
 
 #: How many differences are printed.
 _SHOWN = 10
@@ -198,7 +198,7 @@ def replay(words: Sequence[str], outside: Outside) -> int:
     """`evolve replay`: replay a run into a new folder and compare; the exit code is 1 when something differs."""
     named, options = named_words(words, required=("run", "to"))
     _refuse_others(options)
-    origin, path = Path(named["run"]).expanduser(), Path(named["to"]).expanduser()
+    origin, path = path_of("run", named["run"]), path_of("to", named["to"])
     if (path / "run.yaml").exists():
         raise RunFolderError(f"{path} holds a run already: name another folder for the replay")
     with ExitStack() as stack:

@@ -15,6 +15,7 @@ from evolve.launch import Place
 from evolve.models import model_parameters
 from evolve.protocols import Engine, Learner
 from evolve.types import Direction
+from evolve.words import path_of
 from problems import load_problem
 from rl.checkpoint import Policy, check_checkpoint, check_sharding
 from rl.memory import Machine, check_memory
@@ -149,7 +150,9 @@ def grpo_settings(config: Config, learner: GrpoConfig, engine: VllmConfig) -> Gr
 
 def _direction(config: Config) -> Direction:
     path = config.problem.path
-    return load_problem(config.problem.name, None if path is None else Path(path).expanduser().resolve()).direction
+    return load_problem(
+        config.problem.name, None if path is None else path_of("problem.path", path).resolve()
+    ).direction
 
 
 def _check_trackers(learner: GrpoConfig) -> None:

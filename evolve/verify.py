@@ -14,7 +14,7 @@ from evolve.confirm import fault_on_unseen
 from evolve.errors import InputError, ProblemError
 from evolve.types import Outcome, Problem, ProblemKind, Record, Verdict
 from evolve.verifier import Judgement, JudgementKind, VerifierError, VerifierProcess
-from evolve.words import named_words, output_format
+from evolve.words import named_words, output_format, path_of
 from problems import load_problem, load_reader
 from problems.formats import plain, read_file
 from problems.judging import gain_over
@@ -33,8 +33,8 @@ def verify(words: Sequence[str], console: Console) -> int:
     as_json = output_format(named) == "json"
     one_of("sandbox.require", named.get("sandbox.require", "lite"), Tier)
     path = named.get("problem.path")
-    problem = load_problem(named["problem"], None if path is None else Path(path).expanduser().resolve())
-    file = Path(named["file"]).expanduser()
+    problem = load_problem(named["problem"], None if path is None else path_of("problem.path", path).resolve())
+    file = path_of("file", named["file"])
     if problem.kind is ProblemKind.RULE or file.suffix == ".py":
         judgement = _play(problem, _program(file), require=named.get("sandbox.require", "lite"))
     else:

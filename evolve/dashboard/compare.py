@@ -11,6 +11,7 @@ from evolve.dashboard.figures import draw_arms
 from evolve.dashboard.texts import number, printable
 from evolve.errors import ConfigError
 from evolve.types import Problem
+from evolve.words import path_of
 
 #: Where the pictures go if the user does not say.
 _TO = "compare"
@@ -51,16 +52,16 @@ def _read(words: Sequence[str]) -> tuple[Path | None, list[Path], dict[str, list
     arms: dict[str, list[Path]] = {}
     for key, value in _pairs(words):
         if key == "runs":
-            runs = Path(value).expanduser()
+            runs = path_of(key, value)
         elif key == "run":
-            named.append(Path(value).expanduser())
+            named.append(path_of(key, value))
         elif key == "to":
-            to = Path(value).expanduser()
+            to = path_of(key, value)
         elif key == "arm":
             name, colon, folders = value.partition(":")
             if not colon or not name or not folders:
                 raise ConfigError(f"arm={value} is no arm: it must look like arm=NAME:DIR,DIR")
-            arms.setdefault(name, []).extend(Path(folder).expanduser() for folder in folders.split(","))
+            arms.setdefault(name, []).extend(path_of(key, folder) for folder in folders.split(","))
         elif key == "against":
             if value not in list(Against):
                 raise ConfigError(f"against={value} is nothing that runs spend: it must be {' or '.join(Against)}")

@@ -19,7 +19,7 @@ from evolve.dashboard.texts import printable
 from evolve.errors import RunFolderError
 from evolve.standing import Standing, in_quarantine
 from evolve.types import Outcome, Program
-from evolve.words import named_words
+from evolve.words import named_words, path_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +57,8 @@ class Contents:
 def report(words: Sequence[str], console: Console) -> int:
     """`evolve report`: write the report of a run, going on or ended."""
     named, _ = named_words(words, required=("run",), optional=("to",))
-    folder = Path(named["run"]).expanduser()
-    to = Path(named["to"]).expanduser() if "to" in named else folder / "report"
+    folder = path_of("run", named["run"])
+    to = path_of("to", named["to"]) if "to" in named else folder / "report"
     with Catalog(only=[folder]) as catalog:
         run = catalog.opened(folder)
         try:

@@ -5,13 +5,12 @@ import secrets
 import socket
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
-from pathlib import Path
 
 from rich.console import Console
 
 from evolve.dashboard.catalog import Catalog
 from evolve.errors import ConfigError
-from evolve.words import named_words
+from evolve.words import named_words, path_of
 
 #: Nobody but this machine's users can reach it; from elsewhere ssh forwards the port.
 _HOST = "127.0.0.1"
@@ -34,8 +33,8 @@ def serve(words: Sequence[str], console: Console) -> int:
         raise ConfigError(
             f"the dashboard needs the package {error.name!r}: pip install 'thetaevolve[dashboard]'"
         ) from error
-    run = Path(named["run"]).expanduser() if "run" in named else None
-    runs = None if run is not None else Path(named.get("runs", "runs")).expanduser()
+    run = path_of("run", named["run"]) if "run" in named else None
+    runs = None if run is not None else path_of("runs", named.get("runs", "runs"))
     with ExitStack() as stack:
         catalog = stack.enter_context(Catalog(runs=runs, only=[] if run is None else [run]))
         if run is not None:

@@ -69,7 +69,7 @@ def _read(file: Path) -> list[str]:
 def _text(line: bytes, *, where: str) -> str:
     try:
         reply = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f'{where} is not JSON ({error}); write {{"text": "..."}}') from error
     if not isinstance(reply, dict) or not isinstance(reply.get("text"), str):
         raise ConfigError(f'{where} holds no text; write {{"text": "..."}}')

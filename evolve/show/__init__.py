@@ -18,7 +18,7 @@ from evolve.errors import EvolveError, InputError, NotFoundError
 from evolve.show import text, views
 from evolve.show.shapes import RunRow
 from evolve.types import Problem
-from evolve.words import named_words, output_format
+from evolve.words import named_words, output_format, path_of
 
 #: How many of the best programs are shown where the user names no number.
 _LIMIT = 10
@@ -50,14 +50,14 @@ def show(words: Sequence[str], console: Console) -> int:
         for name in ("program", "view", "limit"):
             if name in named:
                 raise InputError(f"{name}= needs run=DIR beside it")
-        folder = Path(named.get("runs", "runs")).expanduser()
+        folder = path_of("runs", named.get("runs", "runs"))
         rows = _runs(folder)
         _print(console, rows, None if as_json else lambda console, rows: text.print_runs(console, rows, str(folder)))
         return 0
     if "runs" in named:
         raise InputError("run= and runs= exclude each other: name one run, or a folder of runs")
     view, number, limit = _wanted(named)
-    with open_run(Path(named["run"]).expanduser()) as (config, store):
+    with open_run(path_of("run", named["run"])) as (config, store):
         shown, print_text = _shown(store, problem_of(config), view, number, limit)
     _print(console, shown, None if as_json else print_text)
     return 0

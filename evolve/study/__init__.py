@@ -7,14 +7,13 @@
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from evolve.errors import ConfigError, InputError
 from evolve.session import Outside
 from evolve.study.booking import Booked, book, is_finished
 from evolve.study.plan import Study, is_machine_option, load_study
 from evolve.study.results import write_results
-from evolve.words import named_words
+from evolve.words import named_words, path_of
 
 #: Seconds before the end of a booking from which on no step begins: one is still finished, and confirmations and
 #: reports follow.
@@ -28,7 +27,7 @@ def study(words: Sequence[str], outside: Outside) -> int:
     """
     asked = [word for word in words if not is_machine_option(word)]
     named, _ = named_words(asked, required=("file",), optional=("to", "minutes", "reserve"))
-    file = Path(named["file"]).expanduser()
+    file = path_of("file", named["file"])
     minutes = None if "minutes" not in named else _number("minutes", named["minutes"])
     reserve = _number("reserve", named["reserve"]) if "reserve" in named else _RESERVE_S
     if minutes is not None and 0 < 60 * minutes <= reserve:
@@ -37,7 +36,7 @@ def study(words: Sequence[str], outside: Outside) -> int:
             "seconds: give more minutes than that, or a smaller reserve="
         )
     started = outside.clocks.monotonic()
-    folder = Path(named.get("to", f"studies/{file.stem}")).expanduser().absolute()
+    folder = path_of("to", named.get("to", f"studies/{file.stem}")).absolute()
     planned = load_study(file, folder, [word for word in words if is_machine_option(word)])
     until = None if minutes is None else started + 60 * minutes - reserve
     try:

@@ -1,5 +1,6 @@
 """A study's file: arms, seeds and problems at one budget; and the runs that it asks for, in their order."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -229,6 +230,9 @@ def _check(path: Path, file: StudyFile) -> None:
     for key, value in vars(file.budget).items():
         if value is not None and not value > 0:
             raise ConfigError(f"{path}: budget.{key}={value} must be above 0")
+    for name, problem in file.problems.items():
+        if problem.target is not None and not math.isfinite(problem.target):
+            raise ConfigError(f"{path}: problems.{name}.target={problem.target} is no score")
     for name in (*file.problems, *file.arms):
         if not _NAME.fullmatch(name):
             raise ConfigError(f"{path}: {name!r} cannot name a folder: use letters, digits, _ . + and -")

@@ -55,6 +55,30 @@ def test_bad_words_are_refused_in_one_line(words, parts, evolve):
     refused(evolve(*words), *parts)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "problem=mine", "problem.path=~nobody9/x"],
+        ["resume", "run=~nobody9/x"],
+        ["show", "run=~nobody9/x"],
+        ["show", "runs=~nobody9/x"],
+        ["export", "run=~nobody9/x", "to=attempts.jsonl"],
+        ["replay", "run=run", "to=~nobody9/x"],
+        ["merge", "from=~nobody9/x", "to=run", "programs=1"],
+        ["report", "run=~nobody9/x"],
+        ["compare", "arm=a:~nobody9/x"],
+        ["serve", "runs=~nobody9/x"],
+        ["study", "file=~nobody9/x"],
+        ["verify", "problem=circle_packing", "file=~nobody9/x"],
+    ],
+    ids=" ".join,
+)
+def test_the_home_folder_of_nobody_is_refused_in_one_line(words, capsys):
+    """Whatever command is to look there."""
+    assert call(words) == 2
+    assert capsys.readouterr().err.endswith("~nobody9/x: there is no user nobody9 here; write the folder out\n")
+
+
 @pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["show", "run=absent", "-h"]])
 def test_help_is_given_wherever_it_is_asked_for(words, capsys):
     """Exit code 0 and the usage of all commands; nothing else is looked at."""

@@ -72,6 +72,7 @@ def test_a_line_may_hold_any_character(tmp_path):
     [
         (b'{"text": "cut', "line 2 .* is not JSON"),
         (b"", "line 2 .* is not JSON"),
+        (b"[" * 100_000, "line 2 .* is not JSON"),
         (b'{"text": "\xff"}', "line 2 .* is not JSON"),
         (b'"a reply"', "line 2 .* holds no text"),
         (b"{}", "line 2 .* holds no text"),

@@ -141,6 +141,7 @@ def test_what_depends_on_the_machine_may_stand_beside_the_file(study_file, tmp_p
         ("[prompt.inspirations=0]", "", "arms.plain must be a list of options"),
         ("[prompt.inspirations=0]", "[prompt.inspirations]", "'prompt.inspirations' is no option"),
         ("budget: {completions: 8}", "budget: {completions: 0}", "budget.completions=0 must be above 0"),
+        ("target: 90", "target: .nan", "problems.trivial.target=nan is no score"),
         ("budget: {completions: 8}", "budget: {minutes: -1}", "budget.minutes=-1.0 must be above 0"),
         ("  large: [", "  plain: [", "the key 'plain' stands twice"),
         ("  cap_set_6: {}", "  trivial: {}", "the key 'trivial' stands twice"),
