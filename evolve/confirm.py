@@ -189,6 +189,8 @@ def fault_on_unseen(evaluator: Evaluator, source: str, score: float, *, seed: in
     if not evaluator.plays_unseen:
         return ""
     run = evaluator.evaluate(source, seed=seed, afresh=True, unseen=unseen)
+    if run.outcome is Outcome.LOST:
+        run = evaluator.evaluate(source, seed=seed, afresh=True, unseen=unseen)
     if run.score is None:
         words = " ".join(run.feedback.split())[-_FEEDBACK:]
         return f"on instances that no program has seen it ended as {run.outcome.replace('_', ' ')}: {words}"
