@@ -75,7 +75,7 @@ def _refuse_unfit(config: Config, other: Config, ours: RunRecord, theirs: RunRec
         same = config.problem == other.problem
     if not same:
         names = " and ".join(_problem_words(run.problem) for run in (other, config))
-        raise ConfigError(f"the runs are of different problems, or of different files of one: {names}")
+        raise ConfigError(f"the runs are of different problems, or of different files or limits of one: {names}")
     if config.selection.kind == "best_of_n":
         raise ConfigError(
             "the run's selection is best_of_n, whose parents are the seed program alone: merge into another run"

@@ -134,7 +134,7 @@ def test_merges_that_make_no_sense_are_refused(runs, tmp_path, capsys):
     with sqlite3.connect(poor / "evolve.db") as connection:
         connection.execute("update runs set fingerprint = 'of other files'")
     connection.close()
-    assert "different files of one: trivial in" in refusal(f"from={poor}", f"to={rich}")
+    assert "different files or limits of one: trivial in" in refusal(f"from={poor}", f"to={rich}")
 
 
 def test_what_the_evaluator_said_of_a_merged_program_is_in_its_children_s_prompt(replies, tmp_path, capsys):
