@@ -232,11 +232,12 @@ def test_a_construction_that_is_judged_differently_later_is_in_quarantine(store,
     for name in ("problem.yaml", "seed.py"):
         (folder / name).write_text((TRIVIAL / name).read_text(), encoding="utf-8")
     (folder / "verify.py").write_text(
-        "from pathlib import Path\nfrom evolve.types import Verdict\n\n\n"
+        "from evolve.types import Verdict\n\n\n"
         "def verify(construction):\n"
-        f"    calls = Path({str(tmp_path / 'calls')!r})\n"
-        "    calls.write_text((calls.read_text() if calls.exists() else '') + '.')\n"
-        "    score = 9.0 if len(calls.read_text()) <= 4 else 8.0\n"
+        f"    with open({str(tmp_path / 'calls')!r}, 'a') as calls:\n"  # two runs at once each add theirs
+        "        calls.write('.')\n"
+        "        calls.flush()\n"
+        "        score = 9.0 if calls.tell() <= 4 else 8.0\n"
         "    return Verdict(valid=True, score=score, exact=str(score), construction=construction)\n",
         encoding="utf-8",
     )
