@@ -38,8 +38,7 @@ from pathlib import Path
 
 from database import RunStore, open_database
 from database.codec import pack_text
-from evolve.loop import as_member
-from evolve.selection import MapElites, MapElitesSettings, restore
+from evolve.selection import MapElites, MapElitesSettings, as_member, restore
 from evolve.standing import best_curve
 from evolve.types import (
     Attempt,

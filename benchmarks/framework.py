@@ -21,10 +21,9 @@ from rich.console import Console
 from database.store import RunStore
 from evolve import compose
 from evolve.engine.scripted import ScriptedEngine
-from evolve.loop import as_member
 from evolve.options import dump_config, load_config, parse_options
 from evolve.run_folder import new_run_folder
-from evolve.selection import Selection
+from evolve.selection import Selection, as_member
 from evolve.session import Outside, begin
 from evolve.types import Attempt, Completion, Draw, FinishReason, Outcome, StepReport
 

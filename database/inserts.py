@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Insert, bindparam, exists, func, insert, select
+from sqlalchemy import Connection, Insert, bindparam, exists, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
@@ -209,8 +209,12 @@ class RunInserts(RunAccess):
             "born": None if membership.migrant else membership.program_id,
         }
 
-    def insert_confirmation(self, confirmation: Confirmation) -> None:
+    def insert_confirmation(self, confirmation: Confirmation, *, score: float | None = None) -> None:
         """Store what the check of a new best found; a program's first confirmation stands.
+
+        Args:
+            confirmation: What was found.
+            score: What the program counts as from now on; None if the check changes nothing in that.
 
         Raises:
             StoreError: The run has no such program, or the database failed; nothing is stored then.
@@ -225,6 +229,9 @@ class RunInserts(RunAccess):
             connection.execute(insert(ConfirmationRow), row)
             if evaluations:
                 connection.execute(insert(ConfirmationEvaluationRow), evaluations)
+            if score is not None:
+                program = (ProgramRow.run_id == run_id, ProgramRow.id == confirmation.program_id)
+                connection.execute(update(ProgramRow).where(*program).values(score=score))
 
     def insert_training(self, training: Training) -> None:
         """Store what the learner did after a finished step; a step's first training stands.

@@ -34,11 +34,13 @@ class Budget:
 
 
 class Tally:
-    """What a run has spent and reached so far. Any thread may add to it."""
+    """What a run has spent and reached so far. Any thread may add to it.
 
-    def __init__(
-        self, direction: Direction, *, completions: int = 0, tokens: int = 0, best: float | None = None
-    ) -> None:
+    Attributes:
+        best: The best score, of a program that nobody may have checked yet.
+    """
+
+    def __init__(self, direction: Direction, *, best: float, completions: int = 0, tokens: int = 0) -> None:
         self.direction = direction
         self.completions = completions
         self.tokens = tokens
@@ -57,7 +59,7 @@ class Tally:
         with self._lock:
             self.outcomes[attempt.outcome] += 1
             score = attempt.score
-            if score is None or (self.best is not None and self.direction.gain(score, self.best) <= 0):
+            if score is None or self.direction.gain(score, self.best) <= 0:
                 return False
             self.best = score
             return True
@@ -68,9 +70,17 @@ class Tally:
             self.best = best
 
 
-def spent(budget: Budget, tally: Tally, *, steps: int, active_s: float) -> str | None:
-    """Return which budget is used up, in words, or None while the run may go on."""
-    if budget.score is not None and tally.best is not None and tally.direction.gain(tally.best, budget.score) >= 0:
+def spent(budget: Budget, tally: Tally, *, best: float, steps: int, active_s: float) -> str | None:
+    """Return which budget is used up, in words, or None while the run may go on.
+
+    Args:
+        budget: Of the run.
+        tally: What was spent.
+        best: What is compared with the score to reach.
+        steps: Finished ones.
+        active_s: Active time, in seconds.
+    """
+    if budget.score is not None and tally.direction.gain(best, budget.score) >= 0:
         return f"the target score {budget.score!r} is reached"
     if budget.steps is not None and steps >= budget.steps:
         return f"all {budget.steps} steps are done"

@@ -30,13 +30,11 @@ class Check:
 
     Attributes:
         seed: Of the run; its programs are run with `seed` and `seed + 1`.
-        seeded: Whether the run took in programs of other runs.
         unseen: Draws instances of a game that no program can know; a number that nobody can guess.
         best: The best score that counts so far.
     """
 
     seed: int
-    seeded: bool
     unseen: int
     best: float
 
@@ -56,7 +54,8 @@ class Confirmer:
         self._check = check
         self.best = check.best
         self._known = {confirmation.program_id: confirmation for confirmation in store.confirmations()}
-        self._failed: dict[str, Confirmation] = {}
+        # What a program draws at random differs in each check: a second one of the same program would be a lottery.
+        self._found = {store.program(number).identity: found for number, found in self._known.items()}
         self._pool = ThreadPoolExecutor(RUNS, thread_name_prefix="confirm")
         self._begun: dict[int, tuple[Future[Evaluation], ...]] = {}
         self._lock = threading.Lock()
@@ -71,12 +70,16 @@ class Confirmer:
                 self._give_up_waiting()
                 self._begun[attempt.id] = self._run(attempt.id, attempt.source)
 
-    def settle(self, attempts: Iterable[Attempt]) -> None:
+    def settle(self, attempts: Iterable[Attempt]) -> Sequence[Attempt]:
         """Check those that beat the best, best first; store and tell what was found.
 
         One that is confirmed counts as the worst of its runs; what still beats that is checked, too. The order, and so
         what is stored, does not depend on who finished first.
+
+        Returns:
+            The attempts, with the scores that count.
         """
+        attempts = list(attempts)
         direction = self._problem.direction
         ranked = sorted(
             (direction.rank(attempt.score), -attempt.id, attempt)
@@ -88,15 +91,22 @@ class Confirmer:
                 break
             confirmation = self._known.get(attempt.id) or self._confirm(attempt)
             if confirmation.confirmed:
-                self.best = counted((*attempt.evaluations, *confirmation.evaluations), direction)
+                self.best = max(self.best, worth(attempt, confirmation, direction), key=direction.rank)
         with self._lock:
             self._give_up_waiting()
             self._begun = {}
+        return [self._counting(attempt) for attempt in attempts]
 
     def in_quarantine(self, program_id: int) -> bool:
         """Whether a program was checked and failed."""
         confirmation = self._known.get(program_id)
         return confirmation is not None and not confirmation.confirmed
+
+    def _counting(self, attempt: Attempt) -> Attempt:
+        confirmation = self._known.get(attempt.id)
+        if confirmation is None or not confirmation.confirmed:
+            return attempt
+        return replace(attempt, score=worth(attempt, confirmation, self._problem.direction))
 
     def close(self) -> None:
         """End the threads; what still runs is given up."""
@@ -120,8 +130,9 @@ class Confirmer:
         source, identity = attempt.source, attempt.identity
         if source is None or identity is None:
             raise ValueError(f"attempt {attempt.id} is valid and made no program")
-        if identity in self._failed:  # a twin, of the same step
-            confirmation = replace(self._failed[identity], program_id=attempt.id)
+        twin = self._found.get(identity)  # of the same step, or evaluated beside it
+        if twin is not None:
+            confirmation = replace(twin, program_id=attempt.id)
         else:
             with self._lock:
                 begun = self._begun.pop(attempt.id, None)
@@ -133,14 +144,14 @@ class Confirmer:
                 program_id=attempt.id,
                 confirmed=not reason,
                 reason=reason,
-                origin=origin_of(self._problem, source, best, seeded=self._check.seeded),
+                origin=origin_of(self._problem, source, best, seeded=self._store.merged() > 0),
                 evaluations=runs,
             )
-        if not confirmation.confirmed:
-            self._failed[identity] = confirmation
-        self._known[attempt.id] = confirmation
-        self._store.insert_confirmation(confirmation)
-        self._observer.confirmed(attempt, confirmation)
+        self._known[attempt.id] = self._found[identity] = confirmation
+        score = worth(attempt, confirmation, self._problem.direction) if confirmation.confirmed else None
+        self._store.insert_confirmation(confirmation, score=score)
+        if twin is None or not confirmation.confirmed:  # the twin of a best is no news
+            self._observer.confirmed(attempt, confirmation)
         return confirmation
 
     def _again_if_lost(self, source: str, run: Evaluation) -> Evaluation:
@@ -164,8 +175,12 @@ class Confirmer:
 
     def _changed(self, run: Evaluation) -> str:
         """Return in what a fresh verifier judges the construction of a run differently; empty if in nothing."""
+        construction = run.construction or "null"
         try:
-            verdict = self._evaluator.verify(run.construction or "null")
+            try:
+                verdict = self._evaluator.verify(construction)
+            except VerifierError:  # once may be bad luck, as when the machine had no memory left for it
+                verdict = self._evaluator.verify(construction)
         except VerifierError as error:
             return f"its construction could not be verified again: {error}"
         if (verdict.score, verdict.exact, dict(verdict.measures)) == (run.score, run.exact, dict(run.measures)):
@@ -215,6 +230,11 @@ def unseen_seeds(seed: int, program_id: int) -> tuple[int, ...]:
 def counted(runs: Iterable[Evaluation], direction: Direction) -> float:
     """Return the score that counts: the worst of valid runs."""
     return min((run.score for run in runs if run.score is not None), key=direction.rank)
+
+
+def worth(attempt: Attempt, confirmation: Confirmation, direction: Direction) -> float:
+    """Return the score that counts of a program that was confirmed."""
+    return counted((*attempt.evaluations, *confirmation.evaluations), direction)
 
 
 def best_run(runs: Iterable[Evaluation], direction: Direction) -> Evaluation:

@@ -18,6 +18,7 @@ from evolve.config import Config, GrpoConfig
 from evolve.config.learner import DEFAULT_RATES
 from evolve.errors import ConfigError
 from evolve.models import KNOWN_MODELS
+from evolve.standing import bests
 
 _CARD = """---
 base_model: {base}
@@ -131,7 +132,7 @@ def model_card(config: Config, store: RunStore, *, licence: str, learned: int, f
         loss=learner.loss,
         rate=rate,
         seed_score=reports[0].best,
-        best=reports[-1].best,
+        best=bests(store, problem.direction)[0].score(problem.direction),
         first_reward=figure("reward", 0),
         last_reward=figure("reward", -1),
         first_valid=figure("valid", 0),

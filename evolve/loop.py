@@ -27,15 +27,14 @@ from evolve.parse import Child, ReplyFailure, parse_reply
 from evolve.prompt import Prompter
 from evolve.protocols import Engine, Observer, Store
 from evolve.reward import Rewarder, Trial
-from evolve.selection import Selection
-from evolve.standing import bests, unchecked_best
+from evolve.selection import Selection, as_member
+from evolve.standing import bests, is_cut, unchecked_best
 from evolve.types import (
     Attempt,
     Completion,
     Draw,
     Evaluation,
     Group,
-    Member,
     Message,
     Outcome,
     Problem,
@@ -61,7 +60,6 @@ class LoopSettings:
         late: The share of a step's attempts that may be unfinished when the next step begins.
         ahead: Whether these may still be being decoded; else only being evaluated, for the model changes in between.
         seed: Of the run.
-        seeded: Whether programs of other runs were taken in.
         unseen: Draws instances that no program can know, for the checks of new bests.
         reuse: Whether what other runs of the problem evaluated is not run again.
     """
@@ -72,7 +70,6 @@ class LoopSettings:
     late: float
     ahead: bool
     seed: int
-    seeded: bool
     unseen: int
     reuse: bool
 
@@ -135,23 +132,33 @@ class Evolution:
         reports, direction = parts.store.reports(), parts.problem.direction
         self._unchecked = unchecked_best(parts.store, direction)
         self._last = reports[-1]
-        best = self._last.best if self._unchecked is None else bests(parts.store, direction)[0].score(direction)
-        check = Check(seed=settings.seed, seeded=settings.seeded, unseen=settings.unseen, best=best)
+        best = bests(parts.store, direction)[0].score(direction)
+        check = Check(seed=settings.seed, unseen=settings.unseen, best=best)
         self._confirmer = Confirmer(parts.problem, parts.evaluator, parts.store, parts.observer, check)
         unsettled = parts.store.unsettled(before_step=len(reports))
         self._unsettled = [attempt for attempt in unsettled if not self._confirmer.in_quarantine(attempt.id)]
         self._database_s = parts.store.database_s
         self.ended = ""
 
+    @property
+    def best(self) -> float:
+        """The best score that was confirmed."""
+        return self._confirmer.best
+
     def steps(self) -> Iterator[int]:
         """Yield the number of each step until a budget is used up; `ended` then says which.
 
-        Time is used up when a report says so: where an update of the model went past the end, an empty step follows.
+        Time is used up when a report says so: where an update of the model went past the end, an empty step follows. A
+        step that a kill cut short is always finished: its completions may be the last that the budget pays for.
         """
         if self._unchecked is not None:
             self._confirm([self._unchecked])
+        if is_cut(self._parts.store):
+            yield self._last.step + 1
         while not (
-            reason := spent(self._budget, self._tally, steps=self._last.step, active_s=self._last.finished_s)
+            reason := spent(
+                self._budget, self._tally, best=self.best, steps=self._last.step, active_s=self._last.finished_s
+            )
             or booked(self._budget, self._clock())
         ):
             yield self._last.step + 1
@@ -166,18 +173,19 @@ class Evolution:
         parts = self._parts
         stored = parts.store.attempts_of(number)  # not empty when a kill cut this step short
         prompts = [self._prompt(number, group) for group in range(self._settings.parents)]  # 1 sample, 2 prompt
-        requests = [] if self._is_over() else self._requests(prompts, {attempt.id for attempt in stored})
+        stop = self._is_over() or self._is_enough(number - 1)
+        requests = [] if stop else self._requests(prompts, {attempt.id for attempt in stored})
         self._running = {}
         started = self._clock()
         decoding = self._decoder.decode(  # 3 stream
             requests,
             hand_on=lambda completion: self._hand_on(prompts[completion.group], completion),
-            is_enough=lambda: spent(self._budget, self._tally, steps=number - 1, active_s=self._clock()) is not None,
+            is_enough=lambda: self._is_enough(number - 1),
         )
         harvested = self._harvest(decoding.attempts)
         if self._abandoned.is_set():  # by another thread, and the step is not whole
             raise AbandonedError("the run was given up while a step was being made; resume it")
-        attempts = sorted([*self._unsettled, *stored, *harvested], key=lambda attempt: attempt.id)
+        attempts = self._confirm(sorted([*self._unsettled, *stored, *harvested], key=lambda attempt: attempt.id))
         self._unsettled = []
         self._finish(number, attempts, decoding, started=started)
         return [
@@ -311,9 +319,10 @@ class Evolution:
         runs = known or (parts.evaluator.evaluate(child.source, seed=seed),)
         _, score, _ = summary(runs, parts.problem.direction)
         # Not the tally's best: a step that a kill cut short must judge its later children like its first ones.
-        if len(runs) > 1 or score is None or parts.problem.direction.gain(score, self._confirmer.best) <= 0:
+        if len(runs) > 1 or score is None or parts.problem.direction.gain(score, self.best) <= 0:
             return runs
-        return *runs, parts.evaluator.evaluate(child.source, seed=seed + 1)
+        other = seed if runs[0].seed == seed + 1 else seed + 1  # another search may have begun with that one
+        return *runs, parts.evaluator.evaluate(child.source, seed=other)
 
     def _harvest(self, futures: Sequence[Future[Attempt | None]]) -> list[Attempt]:
         """Wait for the attempts of this step and of earlier stragglers until few enough are left; those count later.
@@ -336,7 +345,6 @@ class Evolution:
     def _finish(self, number: int, attempts: Sequence[Attempt], decoding: Decoding, *, started: float) -> None:
         """Let the step's children into the population and store the step."""
         parts = self._parts
-        self._confirm(attempts)
         born = [
             (as_member(attempt), attempt.draw.island)
             for attempt in attempts
@@ -350,7 +358,7 @@ class Evolution:
             step=number,
             attempts=len(attempts),
             outcomes=Counter(attempt.outcome for attempt in attempts),
-            best=self._confirmer.best,
+            best=self.best,
             improved=self._improved(attempts),
             tokens=sum(attempt.completion.tokens for attempt in attempts),
             prompt_tokens=sum(attempt.completion.prompt_tokens for attempt in attempts),
@@ -364,10 +372,12 @@ class Evolution:
         self._last = report
         parts.observer.stepped(report)
 
-    def _confirm(self, attempts: Sequence[Attempt]) -> None:
-        """Check what looks better than the best; from then on only what was confirmed is the best."""
-        self._confirmer.settle(attempts)
-        self._tally.settle(self._confirmer.best)
+    def _confirm(self, attempts: Sequence[Attempt]) -> Sequence[Attempt]:
+        """Check what looks better than the best, and return the attempts with the scores that count from then on."""
+        attempts = self._confirmer.settle(attempts)
+        self._tally.settle(self.best)
+        self._program.cache_clear()  # one that was checked just now may have been read before
+        return attempts
 
     def _improved(self, attempts: Sequence[Attempt]) -> int:
         """Return how many attempts are better than their parent."""
@@ -378,6 +388,11 @@ class Evolution:
         return sum(
             direction.gain(child, parent) > 0 for child, parent in pairs if child is not None and parent is not None
         )
+
+    def _is_enough(self, steps: int) -> bool:
+        """Whether a step may stop decoding: a score that looks like the one to reach is checked before another."""
+        now = self._clock()
+        return spent(self._budget, self._tally, best=self._tally.best, steps=steps, active_s=now) is not None
 
     def _is_over(self) -> bool:
         return self._abandoned.is_set() or self._budget.left_s(self._clock()) == 0.0
@@ -403,18 +418,3 @@ class Evolution:
         if not abandon:  # what ended after the last step is confirmed too; a resume lets it into the population
             self._confirm([attempt for future in self._late if (attempt := future.result()) is not None])
         self._confirmer.close()
-
-
-def as_member(attempt: Attempt) -> Member:
-    """Return what selection keeps of an attempt that was evaluated."""
-    if attempt.identity is None or attempt.source is None:
-        raise ValueError(f"attempt {attempt.id} made no program")
-    return Member(
-        id=attempt.id,
-        parent_id=None if attempt.is_root else attempt.draw.parent_id,
-        step=attempt.step,
-        identity=attempt.identity,
-        score=attempt.score,
-        length=len(attempt.source),
-        measures=attempt.measures,
-    )

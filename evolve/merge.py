@@ -16,12 +16,12 @@ from rich.console import Console
 from database.store import RunStore
 from evolve.compose import build_selection, open_run, open_run_database, problem_of
 from evolve.config import Config, ProblemConfig
-from evolve.confirm import counted
+from evolve.confirm import worth
 from evolve.errors import ConfigError, RunFolderError
-from evolve.loop import as_member
 from evolve.options import load_config
 from evolve.run_folder import existing_run_folder
-from evolve.selection import Selection, restore
+from evolve.selection import Selection, as_member, restore
+from evolve.standing import bests
 from evolve.types import Attempt, Completion, Direction, Draw, FinishReason, Origin, Program, RunRecord, StepReport
 from evolve.words import named_words, path_of
 
@@ -106,18 +106,19 @@ def take_in(store: RunStore, selection: Selection, source: RunStore, *, directio
         _adopted(source, program, number=first - place, island=place % islands, finished_s=finished_s)
         for place, program in enumerate(chosen)
     ]
-    scores = [reports[-1].best]
     confirmed = {confirmation.program_id: confirmation for confirmation in source.confirmations()}
-    for program, attempt in zip(chosen, attempts, strict=True):
-        store.insert_attempt(attempt)
+    for place, program in enumerate(chosen):
         confirmation = confirmed.get(program.id)
+        if confirmation is not None:  # a run of an earlier version kept the score of the first runs
+            attempts[place] = replace(attempts[place], score=worth(attempts[place], confirmation, direction))
+        store.insert_attempt(attempts[place])
         if confirmation is not None:
             origin = Origin.SEEDED if confirmation.origin is Origin.SCRATCH else confirmation.origin
-            store.insert_confirmation(replace(confirmation, program_id=attempt.id, origin=origin))
-            scores.append(counted((*attempt.evaluations, *confirmation.evaluations), direction))
+            store.insert_confirmation(replace(confirmation, program_id=attempts[place].id, origin=origin))
     step = len(reports)
     settled = selection.finish_step(step, [(as_member(attempt), attempt.draw.island) for attempt in attempts])
-    store.finish_step(_report(step, max(scores, key=direction.rank), finished_s), settled.memberships, settled.cells)
+    best = bests(store, direction)[0].score(direction)
+    store.finish_step(_report(step, best, finished_s), settled.memberships, settled.cells)
     return Merged(programs=attempts, known=known)
 
 

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from evolve.budget import Budget, Tally
-from evolve.confirm import counted
+from evolve.confirm import worth
 from evolve.types import Attempt, Confirmation, Outcome, Problem, StepReport
 
 
@@ -57,7 +57,7 @@ class Progress:
         """Print a new best, or why what looked like one is none."""
         child = f"program {attempt.id}, child of {attempt.draw.parent_id}"
         if confirmation.confirmed:
-            score = counted((*attempt.evaluations, *confirmation.evaluations), self._problem.direction)
+            score = worth(attempt, confirmation, self._problem.direction)
             line = f"new best [bold green]{score!r}[/]  {child}, {confirmation.origin}{self._gap(score)}"
         else:
             line = f"no new best {attempt.score!r}  {child}: {escape(confirmation.reason)}"
@@ -83,9 +83,9 @@ class Progress:
                 highlight=False,
             )
 
-    def _gap(self, score: float | None) -> str:
+    def _gap(self, score: float) -> str:
         record = self._problem.record
-        if record is None or score is None:
+        if record is None:
             return ""
         gain = self._problem.direction.gain(score, record.score)
         return f", {'beats' if gain > 0 else 'behind'} the record {record.score!r} by {abs(gain):.3g}"

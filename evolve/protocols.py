@@ -76,8 +76,13 @@ class Store(Protocol):
     ) -> None:
         """Store the end of a step, the new memberships and the archive cells that were taken in one transaction."""
 
-    def insert_confirmation(self, confirmation: Confirmation) -> None:
-        """Store what the check of a new best found; a program's first confirmation stands."""
+    def insert_confirmation(self, confirmation: Confirmation, *, score: float | None = None) -> None:
+        """Store what the check of a new best found; a program's first confirmation stands.
+
+        Args:
+            confirmation: What was found.
+            score: What the program counts as from now on; None if the check changes nothing in that.
+        """
 
     def insert_training(self, training: Training) -> None:
         """Store what the learner did after a finished step; a step's first training stands."""
@@ -119,6 +124,9 @@ class Store(Protocol):
 
     def members(self) -> Sequence[Member]:
         """Return all valid programs of finished steps and the seed program, by id."""
+
+    def merged(self) -> int:
+        """Return how many programs of other runs this run took in."""
 
     def memberships(self) -> Sequence[Membership]:
         """Return all memberships in the order in which they were stored."""

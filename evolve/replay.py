@@ -158,12 +158,13 @@ class Replay(Evolution):
         self._recording.turn_to(number)
         return super().step(number)
 
-    def _confirm(self, attempts: Sequence[Attempt]) -> None:
-        super()._confirm(attempts)
+    def _confirm(self, attempts: Sequence[Attempt]) -> Sequence[Attempt]:
+        attempts = super()._confirm(attempts)
         # What was the best then, late ones and programs of other runs included: it is what the next children must
         # beat to be run twice.
         self._confirmer.best = self._recording.best
         self._tally.settle(self._recording.best)
+        return attempts
 
     def _prompt(self, step: int, group: int) -> GroupPrompt:
         first = self._id(step, group, 0)

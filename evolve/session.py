@@ -32,13 +32,13 @@ from evolve.config import Config, FrozenConfig
 from evolve.engine.build import build_engine, check_engine
 from evolve.errors import ProblemError, StoreError
 from evolve.launch import ALONE, Place
-from evolve.loop import Evolution, LoopSettings, Parts, as_member
+from evolve.loop import Evolution, LoopSettings, Parts
 from evolve.parse import ReplyFailure, check_source
 from evolve.progress import Progress
 from evolve.protocols import Engine
 from evolve.report import RunResult, write_report
 from evolve.run_folder import RunFolder, new_run_folder
-from evolve.selection import Selection, restore
+from evolve.selection import Selection, as_member, restore
 from evolve.standing import best_curve, bests, in_quarantine
 from evolve.types import (
     Attempt,
@@ -155,7 +155,7 @@ class Session:
         """Run until a budget is used up; the report is written however the session ends."""
         problem = self.workshop.problem
         tokens, _ = self.store.token_totals()
-        best = self.store.reports()[-1].best
+        best = bests(self.store, problem.direction)[0].score(problem.direction)
         tally = Tally(problem.direction, completions=self.store.attempts_made(), tokens=tokens, best=best)
         started = self.outside.clocks.monotonic() - self.store.reports()[-1].finished_s
         until = self.outside.until
@@ -175,9 +175,7 @@ class Session:
             finally:
                 evolution.close(abandon=abandon)
                 self._report(reason)
-        if tally.best is None:
-            raise ValueError("a run that ended has a best score")
-        return Ended(reason=reason, best=tally.best)
+        return Ended(reason=reason, best=evolution.best)
 
     def _report(self, reason: str) -> None:
         """Write the report.
@@ -228,7 +226,6 @@ class Session:
             late=rollout.late,
             ahead=isinstance(self.config.learner, FrozenConfig),
             seed=self.config.run.seed,
-            seeded=self.store.merged() > 0,
             unseen=secrets.randbits(62),
             reuse=self.config.database.reuse,
         )

@@ -14,8 +14,8 @@ class Standing:
 
     Attributes:
         attempt: What made it.
-        confirmation: What its check found; None for the seed program and for programs of other runs, which the search
-            begins with.
+        confirmation: What its check found; None for the seed program, and for those programs of other runs which were
+            not checked there.
     """
 
     attempt: Attempt
@@ -37,11 +37,10 @@ class Standing:
 
 def bests(store: Store, direction: Direction) -> Sequence[Standing]:
     """Return the programs that the search began with and those that were confirmed as new bests, best first."""
+    checks = {check.program_id: check for check in store.confirmations() if check.confirmed}
     roots = [attempt for attempt in store.attempts_of(0) if attempt.outcome is Outcome.VALID]
-    found = [Standing(attempt=attempt, confirmation=None) for attempt in roots]
-    for confirmation in store.confirmations():
-        if confirmation.confirmed:
-            found.append(Standing(attempt=store.attempt(confirmation.program_id), confirmation=confirmation))
+    found = [Standing(attempt=attempt, confirmation=checks.pop(attempt.id, None)) for attempt in roots]
+    found += [Standing(attempt=store.attempt(number), confirmation=check) for number, check in checks.items()]
     return sorted(found, key=lambda standing: direction.rank(standing.score(direction)), reverse=True)
 
 
@@ -52,6 +51,11 @@ def in_quarantine(store: Store) -> Sequence[Standing]:
         for confirmation in store.confirmations()
         if not confirmation.confirmed
     ]
+
+
+def is_cut(store: Store) -> bool:
+    """Whether a kill cut the run short within a step, some of whose attempts are stored."""
+    return bool(store.attempts_of(len(store.reports())))
 
 
 def unchecked_best(store: Store, direction: Direction) -> Attempt | None:

@@ -8,7 +8,7 @@ longer drawn from stays in the database.
 from evolve.selection.best_of_n import BestOfN
 from evolve.selection.inspirations import Inspiration
 from evolve.selection.map_elites import MapElites, MapElitesSettings
-from evolve.selection.population import Selection, Settled
+from evolve.selection.population import Selection, Settled, as_member
 from evolve.selection.puct import Puct, PuctSettings
 from evolve.selection.restore import restore
 from evolve.selection.top_k import TopK
@@ -25,5 +25,6 @@ __all__ = [
     "Settled",
     "TopK",
     "Weighting",
+    "as_member",
     "restore",
 ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from evolve.archive import Standing
-from evolve.types import ArchiveCell, Draw, Member, Membership
+from evolve.types import ArchiveCell, Attempt, Draw, Member, Membership
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,3 +166,18 @@ def others(members: Sequence[Standing], parent: int, count: int, rng: random.Ran
     # One more than asked for: when the parent is among them it is left out, else the last.
     drawn = rng.sample(range(len(members)), min(count + 1, len(members))) if count else []
     return tuple([members[number].id for number in drawn if members[number].id != parent][:count])
+
+
+def as_member(attempt: Attempt) -> Member:
+    """Return what selection keeps of an attempt that was evaluated."""
+    if attempt.identity is None or attempt.source is None:
+        raise ValueError(f"attempt {attempt.id} made no program")
+    return Member(
+        id=attempt.id,
+        parent_id=None if attempt.is_root else attempt.draw.parent_id,
+        step=attempt.step,
+        identity=attempt.identity,
+        score=attempt.score,
+        length=len(attempt.source),
+        measures=attempt.measures,
+    )

@@ -16,6 +16,7 @@ from evolve.errors import ConfigError, EvolveError, FolderInUseError, InputError
 from evolve.options import load_config
 from evolve.run_folder import RunFolder, existing_run_folder, read_run
 from evolve.session import Ended, Outside, Session, new_session, next_session
+from evolve.standing import bests, is_cut
 from evolve.study.engines import Engines
 from evolve.study.plan import Cell, Study
 from evolve.study.record import Record, open_cell, read_record, record_of, refuse_other_options, write_record
@@ -103,12 +104,13 @@ def is_finished(cell: Cell) -> bool:
     with open_run_database(cell.config, RunFolder(cell.folder)) as database:
         store = database.run(run_id)
         reports = store.reports()
-        if not reports:
+        if not reports or is_cut(store):
             return False
         tokens, _ = store.token_totals()
-        tally = Tally(cell.direction, completions=store.attempts_made(), tokens=tokens, best=reports[-1].best)
+        best = bests(store, cell.direction)[0].score(cell.direction)
+        tally = Tally(cell.direction, completions=store.attempts_made(), tokens=tokens, best=best)
     budget = build_budget(cell.config)
-    return spent(budget, tally, steps=len(reports) - 1, active_s=reports[-1].finished_s) is not None
+    return spent(budget, tally, best=best, steps=len(reports) - 1, active_s=reports[-1].finished_s) is not None
 
 
 def _refuse_other_files(study: Study, problems: Collection[str]) -> None:
@@ -136,7 +138,7 @@ def _is_enough(cell: Cell, record: Record) -> bool:
     """Return whether a record is of a run that has used up the study's budget: completions, or minutes."""
     figures = record.figures
     tally = Tally(cell.direction, completions=figures.completions, tokens=figures.tokens, best=figures.best)
-    return spent(build_budget(cell.config), tally, steps=0, active_s=figures.active_s) is not None
+    return spent(build_budget(cell.config), tally, best=figures.best, steps=0, active_s=figures.active_s) is not None
 
 
 def _make(cell: Cell, engines: Engines, outside: Outside, left: str) -> Ended | None:

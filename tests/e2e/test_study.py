@@ -87,14 +87,14 @@ def earlier_versions(run: Path) -> dict[int, set[int]]:
 
 
 def test_runs_at_equal_time_end_on_time_and_are_finished(replies, tmp_path):
-    """The programs that still run are given up, and the next run begins: 9 s a run, though they take 50."""
-    answers = [program(7), program(8, sleep_s=50), program(9, sleep_s=50), program(10, sleep_s=50)]
-    file = make(tmp_path, replies(answers), "problem.wall_s=60", minutes=0.15)
+    """The programs that still run are given up, and the next run begins: 18 s a run, though they take 100."""
+    answers = [program(7), *(program(number, sleep_s=100) for number in (8, 9, 10))]
+    file = make(tmp_path, replies(answers), "problem.wall_s=120", minutes=0.3)
     started = time.monotonic()
     code, text = call(f"file={file}", f"to={tmp_path / 'out'}")
 
     assert code == 0, text
-    assert time.monotonic() - started < 110
+    assert time.monotonic() - started < 200
     assert "3 of 3 runs are finished" in text
     results = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
     assert [arm["median"] for arm in results["results"]] == [7.0, 7.0, 7.0]

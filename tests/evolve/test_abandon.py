@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from attempts import attempt
 from rich.console import Console
 from support import program, trivial
 
@@ -23,7 +24,7 @@ from evolve.options import parse_options
 from evolve.progress import Progress
 from evolve.protocols import Engine
 from evolve.session import Outside, new_session
-from evolve.types import Completion, Request
+from evolve.types import Completion, Outcome, Request
 
 
 class Clock:
@@ -60,6 +61,7 @@ class Search:
     store: RunStore
     clock: Clock
     engine: Asked
+    tally: Tally
 
 
 @contextlib.contextmanager
@@ -79,7 +81,7 @@ def search(folder: Path, *words: str) -> Iterator[Search]:
         with Progress(console, problem, budget, tally, clock=clock) as progress:
             parts = session.parts(engine, model, progress)
             evolution = Evolution(parts, session.settings(), budget, tally, clock=clock)
-            yield Search(evolution, session.store, clock, engine)
+            yield Search(evolution, session.store, clock, engine, tally)
         engine.close()
 
 
@@ -128,3 +130,12 @@ def test_what_a_learner_took_past_the_end_is_reported_by_an_empty_step(tmp_path)
         assert store.reports()[1].attempts > 0
         assert made.engine.completions == [12, 0]
         assert store.attempts_of(2) == []
+
+
+def test_a_score_that_nobody_has_checked_does_not_end_a_run(tmp_path):
+    """A straggler may look like the target beside an update of the model, and fail its check."""
+    with search(tmp_path, "budget.score=500") as made:
+        made.tally.add(attempt(1, outcome=Outcome.VALID, score=900.0, source="", identity="late"))
+
+        assert next(made.evolution.steps()) == 1
+        made.evolution.close(abandon=True)

@@ -15,7 +15,8 @@ from evolve.confirm import Check, Confirmer, origin_of, unseen_seeds
 from evolve.evaluate import Evaluator
 from evolve.recall import is_recall, spells_out
 from evolve.standing import bests, in_quarantine
-from evolve.types import Direction, Evaluation, Origin, Outcome, Record
+from evolve.types import Direction, Draw, Evaluation, Origin, Outcome, Record, Verdict
+from evolve.verifier import VerifierError
 from problems import load_problem
 from sandbox import Tier, open_sandbox
 
@@ -59,11 +60,9 @@ def check(evaluator, store):
     """Evaluate programs as a run does, twice, and confirm them; return the confirmer and what was heard."""
     made = []
 
-    def settle(bodies: dict[int, str], *, best: float = 1.0, seeded: bool = False, begin: bool = False):
+    def settle(bodies: dict[int, str], *, best: float = 1.0, begin: bool = False):
         heard = Heard()
-        confirmer = Confirmer(
-            PROBLEM, evaluator, store, heard, Check(seed=SEED, seeded=seeded, unseen=UNSEEN, best=best)
-        )
+        confirmer = Confirmer(PROBLEM, evaluator, store, heard, Check(seed=SEED, unseen=UNSEEN, best=best))
         made.append(confirmer)
         attempts = [child(number, body, evaluator) for number, body in bodies.items()]
         for one in attempts:
@@ -134,6 +133,7 @@ def test_the_worst_of_all_runs_counts(check, store):
     confirmer, _ = check({4: LUCKY}, best=2.0)
 
     assert confirmer.best == 5.0
+    assert store.program(4).score == 5.0
     assert bests(store, Direction.MAX)[0].score(Direction.MAX) == 5.0
     assert bests(store, Direction.MAX)[0].construction(Direction.MAX).score == 900.0
 
@@ -164,7 +164,7 @@ class Counting:
 def test_the_newest_candidate_does_not_wait_for_those_that_it_beats(evaluator, store):
     """Of eight that each took the lead, the last is confirmed, and of the others' runs most were never begun."""
     counting = Counting(evaluator)
-    confirmer = Confirmer(PROBLEM, counting, store, Heard(), Check(seed=SEED, seeded=False, unseen=UNSEEN, best=1.0))
+    confirmer = Confirmer(PROBLEM, counting, store, Heard(), Check(seed=SEED, unseen=UNSEEN, best=1.0))
     bodies = {number: f"{number} if __import__('time').sleep(0.5) is None else 0" for number in range(2, 10)}
     attempts = [child(number, body, evaluator) for number, body in bodies.items()]
     for one in attempts:
@@ -194,6 +194,76 @@ def test_a_twin_of_what_failed_is_not_run_again(check, store):
     four, five = store.confirmations()
     assert (four.program_id, five.program_id) == (4, 5)
     assert four.evaluations == five.evaluations
+
+
+def test_a_twin_of_what_failed_is_not_run_again_after_a_kill(check, store):
+    """The finding is in the database: a second check of the same program would be a lottery."""
+    check({4: ONE_SEED})
+    check({4: ONE_SEED, 5: ONE_SEED})
+
+    four, five = store.confirmations()
+    assert four.evaluations == five.evaluations
+
+
+def test_a_twin_of_a_new_best_shares_its_score(check, store):
+    """It is no news, and takes nothing away from the best."""
+    confirmer, heard = check({4: LUCKY, 5: LUCKY})
+
+    four, five = store.confirmations()
+    assert four.evaluations == five.evaluations
+    assert heard.confirmations == [(4, True)]
+    assert confirmer.best == 5.0
+    assert [(one.id, one.score) for one in store.best_programs(9, Direction.MAX)] == [(4, 5.0), (5, 5.0), (0, 1.0)]
+
+
+def test_the_best_is_never_lowered_by_what_was_confirmed_before(check, store):
+    """A resumed step goes through its attempts once more, the lucky one first."""
+    check({4: LUCKY, 5: "41"})
+    lucky = replace(store.attempt(4), score=900.0)  # as a run of an earlier version has it
+    confirmer, _ = check({}, best=41.0)
+    confirmer.settle([lucky])
+
+    assert confirmer.best == 41.0
+
+
+class FailsOnce:
+    """An evaluator whose first fresh verifier cannot be started."""
+
+    def __init__(self, evaluator: Evaluator) -> None:
+        self.evaluate = evaluator.evaluate
+        self._verify = evaluator.verify
+        self._failed = False
+
+    def verify(self, construction: str) -> Verdict:
+        """Fail, then verify."""
+        if not self._failed:
+            self._failed = True
+            raise VerifierError("there is no memory for a verifier")
+        return self._verify(construction)
+
+
+def test_a_verifier_that_fails_once_is_no_fault_of_the_program(evaluator, store):
+    """The construction is verified by another one."""
+    confirmer = Confirmer(PROBLEM, FailsOnce(evaluator), store, Heard(), Check(seed=SEED, unseen=UNSEEN, best=1.0))
+    one = child(4, "7", evaluator)
+    store.insert_attempt(one)
+    confirmer.settle([one])
+    confirmer.close()
+
+    assert confirmer.best == 7.0
+
+
+def test_a_checked_program_of_another_run_counts_as_its_check_found(check, store):
+    """It is one of those that the search began with, and listed once."""
+    check({4: LUCKY})
+    taken = attempt(
+        -1, outcome=Outcome.VALID, identity="taken", source="", evaluations=store.attempt(4).evaluations, score=900.0
+    )
+    store.insert_attempt(replace(taken, step=0, draw=Draw(island=0, parent_id=-1)))
+    store.insert_confirmation(replace(store.confirmations()[0], program_id=-1), score=5.0)
+
+    found = [(one.attempt.id, one.score(Direction.MAX)) for one in bests(store, Direction.MAX)]
+    assert sorted(found) == [(-1, 5.0), (0, 1.0), (4, 5.0)]
 
 
 def test_what_does_not_beat_the_best_is_not_checked(check, store):
@@ -243,9 +313,7 @@ def test_a_construction_that_is_judged_differently_later_is_in_quarantine(store,
     )
     problem = load_problem("trivial", folder)
     with open_sandbox(require=Tier.NONE) as sandbox, Evaluator(problem, sandbox, workers=1) as evaluator:
-        confirmer = Confirmer(
-            problem, evaluator, store, Heard(), Check(seed=SEED, seeded=False, unseen=UNSEEN, best=1.0)
-        )
+        confirmer = Confirmer(problem, evaluator, store, Heard(), Check(seed=SEED, unseen=UNSEEN, best=1.0))
         one = child(4, "7", evaluator)
         store.insert_attempt(one)
         confirmer.settle([one])
@@ -255,11 +323,14 @@ def test_a_construction_that_is_judged_differently_later_is_in_quarantine(store,
     assert store.confirmations()[0].reason == words
 
 
-def test_a_run_that_took_in_other_programs_finds_seeded_bests(check, store):
-    """Its bests are never said to be found from scratch."""
-    check({4: "7"}, seeded=True)
+def test_a_run_that_took_in_other_programs_finds_seeded_bests_from_then_on(check, store):
+    """They are not said to be found from scratch; what it found before that was."""
+    check({4: "7"})
+    taken = attempt(-1, outcome=Outcome.VALID, identity="taken", source="", score=2.0)
+    store.insert_attempt(replace(taken, step=0, draw=Draw(island=0, parent_id=-1)))
+    check({5: "8"})
 
-    assert store.confirmations()[0].origin is Origin.SEEDED
+    assert [one.origin for one in store.confirmations()] == [Origin.SCRATCH, Origin.SEEDED]
 
 
 HEIGHTS = [((37 * k) % 101) / 101 for k in range(60)]

@@ -145,7 +145,7 @@ def test_a_rule_is_a_new_best_only_if_it_plays_the_game(
     with open_database(f"sqlite:///{tmp_path / 'evolve.db'}") as database:
         store = new_run(database, str(tmp_path))
         store.insert_attempt(found)
-        check = Check(seed=1, seeded=False, unseen=2**61 + 7, best=5.2)
+        check = Check(seed=1, unseen=2**61 + 7, best=5.2)
         confirmer = Confirmer(PROBLEM, evaluator, store, Silent(), check)
         confirmer.settle([found])
         confirmer.close()
