@@ -24,7 +24,8 @@ class PuctSettings:
         groups: Parents of a step; they are drawn together.
         exploration: Weight c of the bonus for programs that were seldom drawn.
         children: The most children of one program that are drawn from, the best.
-        buffer: The most programs that are drawn from, the best, and always the seed program and merged ones.
+        buffer: The most programs with a parent that are drawn from, the best; beside them always the seed program and
+            merged ones, however many.
     """
 
     groups: int
@@ -45,7 +46,9 @@ class Puct:
     scores without those of programs that have no parent; n counts the groups drawn from the program or from one below
     it, with or without a valid child; T counts all groups. No parent of a step is an ancestor of another. Where so many
     do not exist, as in the first steps, the choice begins anew with the groups so far counted as draws; and a group
-    counts once, however many of its samples fail: these two are ours.
+    counts once, however many of its samples fail. A program without a parent never leaves the buffer and takes no place
+    there from the others: the released code counts it, and has no room for children where such programs are as many as
+    the places. These three are ours.
     """
 
     def __init__(self, settings: PuctSettings, direction: Direction) -> None:
@@ -55,6 +58,7 @@ class Puct:
         self._parents: dict[int, int | None] = {}
         self._families: dict[int, list[Standing]] = {}  #: each program's best children, the best last
         self._buffer: list[Standing] = []  #: the best last
+        self._roots = 0  #: how many in the buffer have no parent
         self._visits: defaultdict[int, int] = defaultdict(int)
         self._groups = 0
         self._drawn: list[int] = []  #: the parents of the next step
@@ -94,7 +98,9 @@ class Puct:
     def _take_in(self, member: Member) -> None:
         newcomer = self._ranking.standing(member)
         self._parents[member.id] = member.parent_id
-        if member.parent_id is not None:
+        if member.parent_id is None:
+            self._roots += 1
+        else:
             family = self._families.setdefault(member.parent_id, [])
             bisect.insort(family, newcomer)
             if len(family) > self._settings.children:
@@ -105,10 +111,9 @@ class Puct:
                 if self._buffer[place : place + 1] == [least]:
                     del self._buffer[place]
         bisect.insort(self._buffer, newcomer)
-        if len(self._buffer) > self._settings.buffer:
-            worst = next((place for place, other in enumerate(self._buffer) if not self._is_root(other)), None)
-            if worst is not None:
-                del self._buffer[worst]
+        if len(self._buffer) - self._roots > self._settings.buffer:
+            worst = next(place for place, other in enumerate(self._buffer) if not self._is_root(other))
+            del self._buffer[worst]
 
     def _is_root(self, member: Standing) -> bool:
         return self._parents[member.id] is None

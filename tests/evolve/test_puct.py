@@ -56,7 +56,7 @@ def _parents(members, visits, groups, direction, settings) -> list[int]:
 
     kept = [each for program in members for each in children(program)[: settings.children]]
     roots = [member for member in members.values() if member.parent_id is None]
-    buffer = [*roots, *sorted(kept, key=order, reverse=True)[: max(0, settings.buffer - len(roots))]]
+    buffer = [*roots, *sorted(kept, key=order, reverse=True)[: settings.buffer]]
     buffer.sort(key=order)
     ranks = [direction.rank(member.score) for member in buffer if member.parent_id is not None] or [0.0]
     scale, total = max(max(ranks) - min(ranks), 1e-6), len(buffer) * (len(buffer) + 1) / 2
@@ -158,14 +158,13 @@ def test_only_the_best_children_of_a_program_are_drawn_from():
 
 
 def test_programs_of_another_run_are_roots():
-    """They are drawn from whatever their score."""
-    life = started(2, buffer=3)
+    """They are drawn from whatever their score, and however many they are the best children keep their places."""
+    life = started(2, buffer=2)
     life.finish([(child(1, 0, 5.0), 0), (child(2, 0, 4.0), 0)])
     before = parents(life, 2)
-    life.finish([(child(-1, None, -9.0), 0)])
-    shown = {program for seed in range(10) for program in life.drawn(0, inspirations=9, seed=str(seed)).inspiration_ids}
+    life.finish([(child(-number, None, -9.0), 0) for number in (1, 2, 3)])
+    shown = {program for seed in range(20) for program in life.drawn(0, inspirations=9, seed=str(seed)).inspiration_ids}
 
     assert before == [1, 2]
-    # The buffer keeps both roots and the best child.
-    assert shown | {life.drawn(0).parent_id} == {0, -1, 1}
-    assert life.reborn(Puct(PuctSettings(groups=2, buffer=3), Direction.MAX)).drawn(0) == life.drawn(0)
+    assert shown | {life.drawn(0).parent_id} == {0, -1, -2, -3, 1, 2}
+    assert life.reborn(Puct(PuctSettings(groups=2, buffer=2), Direction.MAX)).drawn(0) == life.drawn(0)
