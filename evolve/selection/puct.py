@@ -55,11 +55,11 @@ class Puct:
         self._settings = settings
         self._ranking = Ranking(direction)
         self._programs = Distinct()
-        self._parents: dict[int, int | None] = {}
+        self._above: dict[int, int | None] = {}  #: each program's parent, or the next ancestor that has not left
         self._families: dict[int, list[Standing]] = {}  #: each program's best children, the best last
         self._buffer: list[Standing] = []  #: the best last
         self._roots = 0  #: how many in the buffer have no parent
-        self._visits: defaultdict[int, int] = defaultdict(int)
+        self._visits: dict[int, int] = {}  #: of the programs in the buffer
         self._groups = 0
         self._drawn: list[int] = []  #: the parents of the next step
 
@@ -97,7 +97,7 @@ class Puct:
 
     def _take_in(self, member: Member) -> None:
         newcomer = self._ranking.standing(member)
-        self._parents[member.id] = member.parent_id
+        self._above[member.id] = member.parent_id
         if member.parent_id is None:
             self._roots += 1
         else:
@@ -109,22 +109,28 @@ class Puct:
                     return
                 place = bisect.bisect_left(self._buffer, least)
                 if self._buffer[place : place + 1] == [least]:
-                    del self._buffer[place]
+                    self._remove(place)
         bisect.insort(self._buffer, newcomer)
+        self._visits[member.id] = 0
         if len(self._buffer) - self._roots > self._settings.buffer:
             worst = next(place for place, other in enumerate(self._buffer) if not self._is_root(other))
-            del self._buffer[worst]
+            self._remove(worst)
+
+    def _remove(self, place: int) -> None:
+        """Take a program out of the buffer, for good."""
+        del self._visits[self._buffer.pop(place).id]
 
     def _is_root(self, member: Standing) -> bool:
-        return self._parents[member.id] is None
+        return self._above[member.id] is None
 
     def _parents_of_step(self) -> list[int]:
         """Return `(groups,)` the parents of the next step."""
         drawn: list[int] = []
-        visits = defaultdict(int, {member.id: self._visits[member.id] for member in self._buffer})
+        visits = dict(self._visits)
+        below = self._below()
         while len(drawn) < self._settings.groups:
             ranked = self._ranked(visits, self._groups + len(drawn))
-            chosen = list(islice(self._unrelated(ranked), self._settings.groups - len(drawn)))
+            chosen = list(islice(self._unrelated(ranked, below), self._settings.groups - len(drawn)))
             for parent in chosen:
                 self._visit(parent, visits)
             drawn += chosen
@@ -144,23 +150,48 @@ class Puct:
         values.sort(reverse=True)
         return [member.id for _, member in values]
 
-    def _unrelated(self, ranked: Iterable[int]) -> Iterator[int]:
+    def _unrelated(self, ranked: Iterable[int], below: Mapping[int | None, Sequence[int]]) -> Iterator[int]:
         """Yield the programs that are neither above nor below one that was yielded before."""
-        drawn: set[int] = set()
-        above: set[int] = set()
+        related: set[int] = set()
         for program in ranked:
-            if program not in above and drawn.isdisjoint(self._lineage(program)):
-                drawn.add(program)
-                above.update(self._lineage(program))
+            if program not in related:
+                related.update(self._lineage(program))
+                related.update(_descendants(program, below))
                 yield program
 
-    def _visit(self, program: int, visits: defaultdict[int, int]) -> None:
+    def _visit(self, program: int, visits: dict[int, int]) -> None:
         for ancestor in self._lineage(program):
             visits[ancestor] += 1
 
     def _lineage(self, program: int) -> Iterator[int]:
-        """Yield a program and its ancestors, up to the seed program."""
+        """Yield a program of the buffer and its ancestors there, up to one without a parent."""
         step: int | None = program
         while step is not None:
             yield step
-            step = self._parents[step]
+            step = self._next_above(step)
+
+    def _next_above(self, program: int) -> int | None:
+        """Return the nearest ancestor in the buffer; None where there is none.
+
+        Those between have left for good: they are passed over once, so that a lineage is no longer than the buffer.
+        """
+        above = self._above[program]
+        while above is not None and above not in self._visits:
+            above = self._above[above]
+        self._above[program] = above
+        return above
+
+    def _below(self) -> Mapping[int | None, Sequence[int]]:
+        """Return the programs of the buffer by their nearest ancestor there."""
+        below: defaultdict[int | None, list[int]] = defaultdict(list)
+        for member in self._buffer:
+            below[self._next_above(member.id)].append(member.id)
+        return below
+
+
+def _descendants(program: int, below: Mapping[int | None, Sequence[int]]) -> Iterator[int]:
+    waiting = list(below.get(program, ()))
+    while waiting:
+        descendant = waiting.pop()
+        yield descendant
+        waiting += below.get(descendant, ())
