@@ -14,7 +14,7 @@ from evolve.types import REPLY_FAILURES, Direction, Outcome, Program, RewardShap
 class RewardMode(StrEnum):
     """What a valid child earns."""
 
-    RAW = "raw"  #: its score; of a minimised score the reciprocal
+    RAW = "raw"  #: its score; of a minimised score the reciprocal, see `raw`
     SHAPED = "shaped"  #: `k * H^alpha`, H its place between the problem's `worst` and `best`
     IMPROVEMENT = "improvement"  #: `k` times its gain over the parent, in units of `|best - worst|`
     BETTER = "better"  #: 1 if it is better than its parent, by however little, else 0
@@ -75,6 +75,21 @@ class Trial:
 
 #: Keeps the reciprocal of a minimised score finite at 0 (ThetaEvolve's value).
 _RECIPROCAL_GUARD = 1e-8
+
+
+def raw(score: float, direction: Direction) -> float:
+    """Return the score; where it is minimised, `1 / (score + 1e-8)`, and `1e8 - score` from 0 down.
+
+    Source of the reciprocal: ThetaEvolve's released code, whose minimised scores are all positive. Lower ones are
+    better still, where it would turn over and have a pole: that it goes on from its highest value in the score's own
+    unit is ours. So every score has a finite reward, and a better one never earns less.
+
+    >>> raw(4.0, Direction.MAX), raw(0.0, Direction.MIN), raw(-4.0, Direction.MIN)
+    (4.0, 100000000.0, 100000004.0)
+    """
+    if direction is Direction.MAX:
+        return score
+    return 1.0 / (max(score, 0.0) + _RECIPROCAL_GUARD) - min(score, 0.0)
 
 
 def shaped(score: float, shape: RewardShape) -> float:
@@ -144,7 +159,7 @@ class Rewarder:
     def _valid(self, score: float, parent_score: float | None) -> float:
         match self.mode:
             case RewardMode.RAW:
-                return score if self.direction is Direction.MAX else 1.0 / (score + _RECIPROCAL_GUARD)
+                return raw(score, self.direction)
             case RewardMode.SHAPED:
                 return shaped(score, self.shape)
             case RewardMode.IMPROVEMENT:

@@ -1,5 +1,7 @@
 """From outcomes to rewards."""
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -81,6 +83,32 @@ def test_a_repetition_that_is_not_punished_costs_what_its_like_cost(outcome, kno
 def test_raw_rewards_of_minimised_scores_are_reciprocals():
     """A smaller score earns more, as in the paper's code: 1 / (score + 1e-8)."""
     assert rewarder(direction=Direction.MIN, shape=DOWN)(Outcome.VALID, 4.0, parent_score=1.0) == 1 / (4 + 1e-8)
+
+
+#: Where the reciprocal is largest, and where it would have no value or turn over.
+around_zero = st.sampled_from([0.0, -0.0, 5e-324, -5e-324, 1e-300, 1e-9, -1e-9, 1e-8, -1e-8, -2e-8, 1.0, -1.0])
+finite = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@given(st.one_of(around_zero, finite, st.floats(-10, 10)), st.one_of(around_zero, finite, st.floats(-10, 10)))
+def test_raw_rewards_are_finite_and_a_better_score_never_earns_less(one, other):
+    """Both ways: a minimised score may be 0, negative, and where the reciprocal has its pole."""
+    for direction, shape in ((Direction.MAX, UP), (Direction.MIN, DOWN)):
+        reward = rewarder(direction=direction, shape=shape)
+        worse, better = (
+            reward(Outcome.VALID, score, parent_score=1.0) for score in sorted((one, other), key=direction.rank)
+        )
+        assert math.isfinite(worse)
+        assert math.isfinite(better)
+        assert worse <= better
+
+
+def test_raw_rewards_of_negative_minimised_scores_differ():
+    """Scores below 0 earn more the lower they are, by their difference, so that a problem with no others is learned."""
+    reward = rewarder(direction=Direction.MIN, shape=DOWN)
+
+    earned = [reward(Outcome.VALID, score, parent_score=1.0) for score in (0.0, -0.5, -2.5)]
+    assert earned == [1e8, 1e8 + 0.5, 1e8 + 2.5]
 
 
 def test_shaped_rewards_are_computed_by_hand():
