@@ -1,8 +1,8 @@
 """The command `evolve replay`: a run once more from its stored replies, without its model.
 
 A replay is a new run that follows the steps of the other: each reply meets the parent that was drawn for it then, and
-is parsed, run, judged and rewarded anew, twice where it was run twice then. Programs, identities, outcomes and scores
-are the same then; what differs is told. These can differ for good reasons:
+is parsed, run, judged and rewarded anew, and a program is run as often as it was run then. Programs, identities,
+outcomes and scores are the same; what differs is told. These can differ for good reasons:
 
 * a program that reads the clock, or draws at random without the seeds that it is given;
 * `rollout.late` above 0: a child that repeats a program whose evaluation was still going on then was run; now the
@@ -35,12 +35,13 @@ from evolve.config import BudgetConfig, Config, FrozenConfig
 from evolve.errors import ConfigError, NotFoundError, RunFolderError
 from evolve.loop import Evolution, GroupPrompt, LoopSettings, Parts
 from evolve.options import load_config
+from evolve.parse import Child
 from evolve.progress import Progress
 from evolve.protocols import Engine
 from evolve.run_folder import new_run_folder, read_run
 from evolve.selection import Settled
 from evolve.session import Outside, Session, seed_population
-from evolve.types import ArchiveCell, Attempt, Completion, Draw, Group, Member, Membership, Request
+from evolve.types import ArchiveCell, Attempt, Completion, Draw, Evaluation, Group, Member, Membership, Request
 from evolve.words import named_words, path_of
 
 #: How many differences are printed.
@@ -89,6 +90,11 @@ class Recording:
     def first(self, ids: Iterable[int]) -> Attempt | None:
         """Return the first of these attempts that the step has."""
         return next((self._attempts[number] for number in ids if number in self._attempts), None)
+
+    def runs_of(self, identity: str) -> int:
+        """Return how often the run ran a program in this step, its confirmation left out; 0 if it did not."""
+        alike = (attempt.evaluations for attempt in self._attempts.values() if attempt.identity == identity)
+        return max(map(len, alike), default=0)
 
     def stream(self, requests: Sequence[Request]) -> Generator[Completion, None, None]:
         """Yield the stored completions of the step."""
@@ -165,6 +171,14 @@ class Replay(Evolution):
         self._confirmer.best = self._recording.best
         self._tally.settle(self._recording.best)
         return attempts
+
+    def _runs(self, child: Child) -> tuple[Evaluation, ...]:
+        """Run a program as often as it was run then: a straggler had to beat what had become the best meanwhile."""
+        then = self._recording.runs_of(child.identity)
+        if not then:
+            return super()._runs(child)
+        evaluate, seed = self._parts.evaluator.evaluate, self._settings.seed
+        return tuple(evaluate(child.source, seed=seed + number) for number in range(then))
 
     def _prompt(self, step: int, group: int) -> GroupPrompt:
         first = self._id(step, group, 0)

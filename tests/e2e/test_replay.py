@@ -105,6 +105,23 @@ def test_a_run_that_did_not_wait_for_slow_programs_is_replayed(replies, tmp_path
     assert (bests(run)[1], bests(run)[-1]) == (1.0, 99.0)
 
 
+def test_a_program_is_run_as_often_as_it_was_run_then(replies, tmp_path, capsys):
+    """A straggler that was no best when it ended was run once; it would be one at the end of its own step."""
+    run, again = tmp_path / "run", tmp_path / "again"
+    lucky = program(0, sleep_s=1.5).replace(
+        "return 0", "import random\n    return 400 if random.random() == random.Random(0).random() else 50"
+    )
+    file = replies([program(500), lucky, *map(program, range(2, 6))])
+    words = ("rollout.parents=1", "rollout.samples=2", "rollout.late=0.5", "budget.steps=3", "sandbox.workers=2")
+    assert call(trivial(file, run, *words)) == 0
+
+    assert call(["replay", f"run={run}", f"to={again}"]) == 0
+
+    one, two = dump(run), dump(again)
+    for table in ("attempts", "programs", "evaluations"):
+        assert one[table] == two[table], table
+
+
 def test_a_run_that_took_in_programs_of_another_is_replayed(evolved, replies, tmp_path, capsys):
     """Merged programs come along as they are, in the step in which they came in, with their confirmations."""
     run, again = tmp_path / "run", tmp_path / "again"
