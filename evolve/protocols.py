@@ -123,7 +123,10 @@ class Store(Protocol):
         """
 
     def members(self) -> Sequence[Member]:
-        """Return all valid programs of finished steps and the seed program, by id."""
+        """Return all programs that have a membership, by id: the seed program and what finished steps took in.
+
+        With `selection.failures` above 0 these are failed ones, too.
+        """
 
     def merged(self) -> int:
         """Return how many programs of other runs this run took in."""

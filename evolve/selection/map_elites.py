@@ -21,7 +21,8 @@ class MapElitesSettings:
     Attributes:
         islands: Number of islands.
         exploration: Share of draws that are uniform over an island (arXiv:2511.23473, released code: 0.2).
-        exploitation: Share of draws from an island's archive (there: 0.6); the rest is uniform over all programs.
+        exploitation: Share of draws from an island's archive (there: 0.6); the rest is uniform over the places on all
+            islands, so that a program counts once on each island that it is on.
         weighting: How a parent is drawn from an archive.
         inspirations: How inspirations are drawn.
         measures: Coordinates of the archive's grid: score, length, or measures of the problem.
