@@ -415,6 +415,6 @@ class Evolution:
         self._decoder.close(abandon=abandon)
         # What is queued is not cancelled, for who waits for it would not hear of that; it ends as soon as it begins.
         self._pool.shutdown(wait=not abandon)
-        if not abandon:  # what ended after the last step is confirmed too; a resume lets it into the population
+        if not abandon:  # what ended after the last step is confirmed too; a resume lets in what is valid
             self._confirm([attempt for future in self._late if (attempt := future.result()) is not None])
         self._confirmer.close()

@@ -119,7 +119,9 @@ class Store(Protocol):
     def unsettled(self, *, before_step: int) -> Sequence[Attempt]:
         """Return the valid attempts of steps before `before_step` whose program no membership holds, by id.
 
-        They were evaluated after their step had ended, and the run ended before another took them in.
+        They were evaluated after their step had ended, and the run ended before another took them in. Of an attempt
+        that ended so late and made no valid program nobody knows any more whether a step has counted it: it is left
+        out, counts in no `StepReport` and, whatever `selection.failures` is, is no parent.
         """
 
     def members(self) -> Sequence[Member]:

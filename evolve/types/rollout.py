@@ -122,7 +122,8 @@ class StepReport:
     """What one step did, with its times in seconds.
 
     Attributes:
-        attempts: Attempts that counted in this step; stragglers count in the next.
+        attempts: Attempts that counted in this step; stragglers count in the next. Of those that ended after the last
+            step of a session only new valid programs count, in the first step after a resume.
         outcomes: How many attempts ended how.
         best: Best score that counts in the run so far.
         improved: Attempts better than their parent.
