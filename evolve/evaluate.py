@@ -10,6 +10,7 @@ import contextlib
 import json
 import queue
 import socket
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Self
 
@@ -28,6 +29,7 @@ _OUTCOMES = {
 }
 #: Exact verification takes milliseconds; one that takes this long has failed, in seconds.
 _VERIFY_S = 120.0
+_CLOSED = "the evaluator is closed"
 
 
 class Evaluator:
@@ -51,6 +53,8 @@ class Evaluator:
         for _ in range(workers):
             self._verifiers.put(VerifierProcess(problem))
         self._workers = workers
+        self._judging: set[VerifierProcess] = set()
+        self._lock = threading.Lock()
         self._closed = False
 
     def evaluate(self, source: str, *, seed: int, afresh: bool = False, unseen: int | None = None) -> Evaluation:
@@ -86,23 +90,41 @@ class Evaluator:
     def _verifier(self, *, afresh: bool) -> Iterator[VerifierProcess]:
         """Lend a verifier to one evaluation: a new process, or one of those there are, replaced if it failed."""
         if self._closed:
-            raise VerifierError("the evaluator is closed")
+            raise VerifierError(_CLOSED)
         if afresh:
-            with self._started() as verifier:
+            with self._started() as verifier, self._noted(verifier):
                 yield verifier
             return
         lent = self._verifiers.get()
         if lent is None:
             self._verifiers.put(None)
-            raise VerifierError("the evaluator is closed")
+            raise VerifierError(_CLOSED)
         try:
-            yield lent
+            with self._noted(lent):
+                yield lent
         except (VerifierError, SandboxError):
             lent.close()
-            lent = self._started()
+            lent = None if self._closed else self._started()
             raise
         finally:
             self._verifiers.put(lent)
+
+    @contextlib.contextmanager
+    def _noted(self, verifier: VerifierProcess) -> Iterator[None]:
+        """Have `close` end a verifier while it is in use."""
+        with self._lock:
+            if self._closed:
+                raise VerifierError(_CLOSED)
+            self._judging.add(verifier)
+        try:
+            yield
+        except VerifierError as error:
+            if self._closed:
+                raise VerifierError(_CLOSED) from error
+            raise
+        finally:
+            with self._lock:
+                self._judging.remove(verifier)
 
     def _started(self) -> VerifierProcess:
         try:
@@ -145,8 +167,14 @@ class Evaluator:
         )
 
     def close(self) -> None:
-        """End the verifiers; the sandbox belongs to the caller. Whoever evaluates later finds that it is lost."""
-        self._closed = True
+        """End the verifiers, also in the middle of a verdict, which may take long; the sandbox belongs to the caller.
+
+        What is being judged then, and whatever is evaluated later, is lost.
+        """
+        with self._lock:
+            self._closed = True
+            for busy in self._judging:
+                busy.kill()
         for _ in range(self._workers):
             if (verifier := self._verifiers.get()) is not None:
                 verifier.close()

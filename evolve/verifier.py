@@ -294,6 +294,10 @@ class VerifierProcess:
         lines = self._errors.read().decode(errors="backslashreplace").strip().splitlines()
         return lines[-1][:_LAST_WORDS] if lines else ""
 
+    def kill(self) -> None:
+        """Have the process end, whatever it does; any thread may ask so, and who waits for a verdict hears of it."""
+        self._process.kill()
+
     def close(self) -> None:
         """End the process."""
         self._control.close()

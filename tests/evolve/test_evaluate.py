@@ -2,6 +2,7 @@
 
 import json
 import resource
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -118,6 +119,28 @@ def test_who_evaluates_after_the_end_does_not_wait_for_ever():
             runs = list(pool.map(lambda seed: evaluator.evaluate(program, seed=seed, afresh=seed == 3), range(4)))
 
     assert [(run.outcome, run.feedback) for run in runs] == [(Outcome.LOST, "the evaluator is closed")] * 4
+
+
+@pytest.mark.parametrize("afresh", [False, True])
+def test_the_end_does_not_wait_for_a_verdict(afresh, tmp_path):
+    """A verifier may be at it for minutes: it is ended, and what it judged is lost."""
+    begun = tmp_path / "begun"
+    for name in ("problem.yaml", "seed.py"):
+        (tmp_path / name).write_text((TRIVIAL / name).read_text(encoding="utf-8"), encoding="utf-8")
+    (tmp_path / "verify.py").write_text(
+        "import time\nfrom pathlib import Path\n\n\ndef verify(construction):\n"
+        f"    Path({str(begun)!r}).touch()\n    time.sleep(100)\n",
+        encoding="utf-8",
+    )
+    problem = load_problem("trivial", tmp_path)
+    with open_sandbox(require=Tier.NONE) as sandbox, ThreadPoolExecutor(1) as pool:
+        evaluator = Evaluator(problem, sandbox, workers=1)
+        run = pool.submit(evaluator.evaluate, answer("    return 1"), seed=0, afresh=afresh)
+        while not begun.exists():
+            time.sleep(0.01)
+        evaluator.close()
+
+        assert run.result(timeout=50).feedback == "the evaluator is closed"
 
 
 def test_without_descriptors_a_run_is_lost_and_the_next_one_works():
