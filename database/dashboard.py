@@ -208,7 +208,7 @@ def open_for_reading(url: str, *, clock: Callable[[], float] = time.perf_counter
         RunFolderError: The SQLite file is missing, or SQLite's log cannot be kept beside it.
         StoreError: The file is damaged, not ours or of another version, or the server cannot be reached.
     """
-    engine = connect(url, create=False)
+    engine = connect(url, create=False, to_read=True)
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _refuse_writes)
     storage = Storage(engine.execution_options(postgresql_readonly=True))

@@ -115,12 +115,15 @@ class Database:
         return RunStore(self._storage, record, self._clock)
 
 
-def open_database(url: str, *, create: bool = True, clock: Callable[[], float] = time.perf_counter) -> Database:
+def open_database(
+    url: str, *, create: bool = True, to_read: bool = False, clock: Callable[[], float] = time.perf_counter
+) -> Database:
     """Open a database, make its tables if it is new, and bring them up to date if it is older.
 
     Args:
         url: `sqlite:///FILE`, or the URL of any database that SQLAlchemy speaks to.
         create: Whether a missing SQLite file is made; a command that only reads turns it off.
+        to_read: Whether a SQLite file that cannot be written, as in an archive, is opened all the same.
         clock: Seconds from any start, for `RunStore.database_s`.
 
     Raises:
@@ -128,7 +131,7 @@ def open_database(url: str, *, create: bool = True, clock: Callable[[], float] =
         RunFolderError: The SQLite file or its folder is missing (the file where `create` is off) or not writable.
         StoreError: The file is damaged, not ours or of a newer version, or the server cannot be reached.
     """
-    storage = Storage(connect(url, create=create))
+    storage = Storage(connect(url, create=create, to_read=to_read))
     try:
         prepare(storage)
     except BaseException:

@@ -10,12 +10,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, func, make_url, select
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from evolve.errors import ConfigError, RunFolderError, StoreError
 
@@ -165,8 +166,13 @@ def place(url: URL) -> str:
     return url.database or "" if url.get_backend_name() == "sqlite" else url.render_as_string(hide_password=True)
 
 
-def connect(text: str, *, create: bool) -> Engine:
+def connect(text: str, *, create: bool, to_read: bool = False) -> Engine:
     """Return an engine for a database URL; no connection is made yet.
+
+    Args:
+        text: The URL.
+        create: Whether a missing SQLite file is made.
+        to_read: Whether a SQLite file that cannot be written, as in an archive, is opened all the same.
 
     Raises:
         ConfigError: It is no database URL, or its driver is not installed.
@@ -179,7 +185,9 @@ def connect(text: str, *, create: bool) -> Engine:
     if url.drivername not in DRIVERS:
         raise ConfigError(f"database.url names {url.drivername!r}, which is not supported: use {URLS}")
     url = url.set(drivername=DRIVERS[url.drivername])
-    return _connect_sqlite(url, create=create) if url.get_backend_name() == "sqlite" else _connect_postgres(url)
+    if url.get_backend_name() != "sqlite":
+        return _connect_postgres(url)
+    return _connect_sqlite(url, create=create, to_read=to_read)
 
 
 def _connect_postgres(url: URL) -> Engine:
@@ -192,17 +200,23 @@ def _connect_postgres(url: URL) -> Engine:
         ) from error
 
 
-def _connect_sqlite(url: URL, *, create: bool) -> Engine:
+def _connect_sqlite(url: URL, *, create: bool, to_read: bool) -> Engine:
     if url.database in (None, "", ":memory:"):
         raise ConfigError("database.url names a database in memory, which loses the run: use sqlite:///FILE")
     path = Path(str(url.database))
     try:
         _check_file(path, create=create)
+        # SQLite keeps its log beside the file; where there is none, nobody works on the database.
+        if (locked := _not_writable(path)) and to_read and not path.with_name(f"{path.name}-wal").exists():
+            return _frozen(path)
     except OSError as error:
         reason = error.strerror
         raise RunFolderError(
             f"the database {path} cannot be reached ({reason}): allow it, or choose another"
         ) from error
+    if locked:
+        cure = "copy the folder to where it can be" if to_read else "allow it, or choose another"
+        raise RunFolderError(f"{locked} cannot be written, which the database needs: {cure}")
     wait = {} if "timeout" in url.query else {"timeout": WAIT_S}
     engine = create_engine(url, pool_size=CONNECTIONS, pool_timeout=WAIT_S, connect_args=wait)
     event.listen(engine, "connect", _set_up_sqlite)
@@ -217,9 +231,27 @@ def _check_file(path: Path, *, create: bool) -> None:
         raise RunFolderError(f"the database {path} is a folder: name a file")
     if not create and not path.exists():
         raise RunFolderError(f"there is no database {path}: put it back, or name the folder of another run")
-    for needed in (path.parent, path):  # SQLite keeps its log beside the file
-        if needed.exists() and not os.access(needed, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
-            raise RunFolderError(f"{needed} cannot be written, which the database needs: allow it, or choose another")
+
+
+def _not_writable(path: Path) -> Path | None:
+    """Return the folder or the file of a database if it cannot be written."""
+    effective = os.access in os.supports_effective_ids
+    for needed in (path.parent, path):
+        if needed.exists() and not os.access(needed, os.W_OK, effective_ids=effective):
+            return needed
+    return None
+
+
+def _frozen(path: Path) -> Engine:
+    """Return an engine for a SQLite file that nobody can change."""
+
+    def opened() -> sqlite3.Connection:
+        name = f"file:{quote(str(path.absolute()))}?mode=ro&immutable=1"
+        return sqlite3.connect(name, uri=True, check_same_thread=False)
+
+    engine = create_engine("sqlite://", creator=opened, poolclass=QueuePool, pool_size=CONNECTIONS)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
 
 
 def _set_up_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:

@@ -322,7 +322,8 @@ def open_run(path: Path) -> Iterator[tuple[Config, RunStore]]:
     """
     text, run_id = read_run(path)
     config = load_config(text)
-    with open_database(config.database.url or RunFolder(path).database_url, create=False) as database:
+    url = config.database.url or RunFolder(path).database_url
+    with open_database(url, create=False, to_read=True) as database:
         yield config, database.run(run_id)
 
 

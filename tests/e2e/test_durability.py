@@ -132,6 +132,32 @@ def test_a_full_file_system_stops_the_run_wherever_it_fills(size, evolve, replie
         subprocess.run(["umount", "-l", disk], check=True)
 
 
+def test_a_run_in_a_read_only_archive_can_be_looked_at(evolve, replies, tmp_path):
+    """`show`, `export` and `replay` need no right to write there; what a killed run left in mid-write is to be copied."""
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", archive], capture_output=True).returncode:
+        pytest.skip("needs the right to mount a small file system")
+    run = archive / "r%41#?x"
+    try:
+        assert evolve(*trivial(replies([program(1), program(2)]), run, *SMALL)).returncode == 0
+        subprocess.run(["mount", "-o", "remount,ro", archive], check=True)
+        looks = (
+            ("show", f"run={run}", "view=best"),
+            ("export", f"run={run}", f"to={tmp_path / 'all.jsonl'}"),
+            ("replay", f"run={run}", f"to={tmp_path / 'again'}"),
+        )
+        for words in looks:
+            done = evolve(*words)
+            assert done.returncode == 0, done.stderr
+        subprocess.run(["mount", "-o", "remount,rw", archive], check=True)
+        (run / "evolve.db-wal").touch()
+        subprocess.run(["mount", "-o", "remount,ro", archive], check=True)
+        stopped(evolve("show", f"run={run}"), 2, "cannot be written, which the database needs: copy the folder")
+    finally:
+        subprocess.run(["umount", "-l", archive], check=True)
+
+
 def test_a_database_that_another_program_holds_stops_the_run(evolve, replies, tmp_path):
     """One line that says to end it."""
     file = tmp_path / "shared.db"
