@@ -14,6 +14,7 @@ programs of 1.5 kB; two in three children are valid. At each size it measures, a
     finish     let the children into the population, and store the end of the step
     program    draw, insert and finish together, for each of the 512 programs
     cpu        the processor's part of that, which other work on the machine stretches less
+    stored     find out that nothing is stored of the next step, as the loop does first in each step
     known      find out whether a program is known, for each of 32 programs that are and 32 that are not
     list       what `evolve show run=DIR` reads
     resume     in a process of its own: open the database and restore the population; with its peak memory
@@ -56,7 +57,7 @@ PARENTS, SAMPLES, INSPIRATIONS, THREADS = 32, 16, 4, 8
 STEP = PARENTS * SAMPLES
 FOLDER = "/benchmark"
 WORDS = ("for", "range(n):", "radius", "=", "min(gap,", "best[i])", "return", "centre", ">", "0.5", "*", "np.sqrt(x)")
-HEADS = ("draw", "insert", "bulk", "finish", "program", "cpu", "known", "list", "resume")
+HEADS = ("draw", "insert", "bulk", "finish", "program", "cpu", "stored", "known", "list", "resume")
 
 
 class Model:
@@ -265,6 +266,7 @@ def measure(run: RunStore, growth: Growth, url: str) -> dict[str, float]:
     numbers = random.Random(1).choices(range(1, growth.size), k=32)
     asked = [identity(number) for number in (*numbers, *(-number for number in numbers))]
     step = growth.size // STEP + 1
+    figures["stored"] = statistics.median(elapsed_ms(lambda: run.attempts_of(step)) for _ in range(3))
     known = [elapsed_ms(lambda: run.known(each, before_step=step)) for each in asked]  # noqa: B023
     figures["known"] = statistics.fmean(known)
     figures["list"] = elapsed_ms(lambda: list_run(run))

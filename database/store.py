@@ -63,11 +63,11 @@ _LAST_FAILURE = (
     .order_by(ProgramRow.id.desc())
     .limit(1)
 )
+#: In no order: asked for the order of the ids, SQLite goes through all attempts of the run to find those of a step.
 _ATTEMPTS = (
     select(AttemptRow, PromptRow, ProgramRow)
     .join(PromptRow, and_(PromptRow.run_id == AttemptRow.run_id, PromptRow.sha256 == AttemptRow.prompt_sha256))
     .outerjoin(ProgramRow, and_(ProgramRow.run_id == AttemptRow.run_id, ProgramRow.id == AttemptRow.id))
-    .order_by(AttemptRow.id)
 )
 
 
@@ -266,7 +266,7 @@ class RunStore(RunInserts, RunReports):
         prompts: dict[bytes, tuple[Message, ...]] = {}
         evaluations: defaultdict[int, list[EvaluationRow]] = defaultdict(list)
         with self._rows() as session:
-            found = session.execute(_ATTEMPTS.where(ours)).all()
+            found = sorted(session.execute(_ATTEMPTS.where(ours)).all(), key=lambda row: row.AttemptRow.id)
             for evaluation in session.scalars(runs_of_them):
                 evaluations[evaluation.program_id].append(evaluation)
             for _, prompt, _ in found:
