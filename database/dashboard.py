@@ -148,7 +148,13 @@ class RunViews(RunStore):
             .limit(limit)
         )
         with self._reading() as connection:
-            return [Sprout(*row) for row in connection.execute(query)]
+            # Those that failed and the others apart, as the index has them: else SQLite goes through the whole run.
+            found = [
+                Sprout(*row)
+                for failed in (False, True)
+                for row in connection.execute(query.where(ProgramRow.failed.is_(failed)))
+            ]
+        return sorted(found)[:limit]
 
     def recent(self, limit: int) -> Sequence[Recent]:
         """Return the attempts with the highest ids, the highest first; only those that a model made."""

@@ -12,7 +12,7 @@ from database import open_database
 from database.dashboard import RunViews, open_for_reading
 from evolve.types import Outcome
 
-#: What the loop asks in each step and of each attempt.
+#: What the loop asks in each step and of each attempt, and the dashboard of each program.
 READS: dict[str, Callable[[RunViews], object]] = {
     "program": lambda run: run.program(2),
     "attempt": lambda run: run.attempt(2),
@@ -21,6 +21,7 @@ READS: dict[str, Callable[[RunViews], object]] = {
     "evaluated_elsewhere": lambda run: run.evaluated_elsewhere("tree 2"),
     "last_failure": lambda run: run.last_failure(0, before_step=2),
     "evaluations": lambda run: run.evaluations(2),
+    "children": lambda run: run.children(0, 10),
 }
 
 
