@@ -59,8 +59,7 @@ def merge(words: Sequence[str], console: Console) -> int:
         with open_run_database(config, folder) as database:
             store, problem = database.run(run_id), problem_of(config)
             _refuse_unfit(config, other, store.record, source.record)
-            if not store.reports():
-                raise RunFolderError(f"the run in {path} has not begun: go on with `{_go_on(path)}` first")
+            _refuse_unfinished(store, path)
             selection = build_selection(config, problem)
             restore(selection, store)
             merged = take_in(store, selection, source, direction=problem.direction, count=min(int(count), _MOST))
@@ -79,6 +78,18 @@ def _refuse_unfit(config: Config, other: Config, ours: RunRecord, theirs: RunRec
     if config.selection.kind == "best_of_n":
         raise ConfigError(
             "the run's selection is best_of_n, whose parents are the seed program alone: merge into another run"
+        )
+
+
+def _refuse_unfinished(store: RunStore, path: Path) -> None:
+    """Refuse a run that stands in the middle of a step, which the merge's own step would end half done."""
+    step = len(store.reports())
+    if step == 0:
+        raise RunFolderError(f"the run in {path} has not begun: go on with `{_go_on(path)}` first")
+    if store.attempts_of(step):
+        raise RunFolderError(
+            f"the run in {path} was stopped within step {step}: end that step with `{_go_on(path)}` first, and with a "
+            "larger budget if its own is used up"
         )
 
 

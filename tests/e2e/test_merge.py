@@ -42,6 +42,16 @@ def shown(capsys, *words):
     return json.loads(capsys.readouterr().out)
 
 
+def cut(run, step):
+    """Take the end of the last step away, as `kill -9` leaves it: what it made is stored, and nobody has checked it."""
+    with sqlite3.connect(run / "evolve.db") as connection:
+        for table in ("confirmation_evaluations", "confirmations"):
+            connection.execute(f"delete from {table} where program_id in (select id from programs where step = {step})")
+        for table in ("memberships", "archive_cells", "steps"):
+            connection.execute(f"delete from {table} where step = {step}")
+    connection.close()
+
+
 def test_a_resume_draws_its_parents_from_merged_programs(runs, made, capsys):
     """The other run's best is the next parent; what both have is left out; a resume counts on from there."""
     rich, poor = runs
@@ -155,6 +165,24 @@ def test_what_the_evaluator_said_of_a_merged_program_is_in_its_children_s_prompt
     assert "hint: guess 7 is off by 0" in prompt
     assert "the run in" not in prompt
     assert str(tmp_path) not in prompt
+
+
+def test_a_run_that_was_killed_within_a_step_ends_it_before_it_takes_programs_in(runs, capsys):
+    """A merge is a step of its own: it would end the half one, whose children nobody would check or breed from."""
+    rich, poor = runs
+    cut(poor, 1)
+
+    assert call(["merge", f"from={rich}", f"to={poor}"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "step 1" in line
+    assert f"`evolve resume run={poor}`" in line
+    assert call(["resume", f"run={poor}"]) == 0
+    assert call(["merge", f"from={rich}", f"to={poor}"]) == 0
+    assert [(step["attempts"], step["best"]) for step in shown(capsys, f"run={poor}", "view=steps")] == [
+        (1, 0.0),
+        (1, 2.0),
+        (0, 9.0),
+    ]
 
 
 @pytest.mark.parametrize("words", [["from=a"], ["to=a"], ["from=a", "to=b", "all=yes"]])
