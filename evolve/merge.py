@@ -2,8 +2,9 @@
 
 A merged program has an attempt of its own in the run that takes it in: of step 0, as the seed program's, since no model
 of this run made it; with the ids -1, -2, ... and no parent; its feedback says where it comes from. Its evaluations are
-those of the other run. The memberships begin with a step of their own, in which no completion is made, so that the
-next step of `evolve resume` draws from the merged programs too.
+those of the other run. What looks better there than the best, and was not checked yet, is left out: nobody would check
+it here. The memberships begin with a step of their own, in which no completion is made, so that the next step of
+`evolve resume` draws from the merged programs too.
 """
 
 import shlex
@@ -38,10 +39,12 @@ class Merged:
     Attributes:
         programs: Those that were taken in, best first.
         known: How many better or equal programs of the other run were left out, as the run holds the same ones.
+        unchecked: How many were left out that look better than the other run's best, and that it has not checked yet.
     """
 
     programs: Sequence[Attempt]
     known: int
+    unchecked: int
 
 
 def merge(words: Sequence[str], console: Console) -> int:
@@ -59,11 +62,13 @@ def merge(words: Sequence[str], console: Console) -> int:
         with open_run_database(config, folder) as database:
             store, problem = database.run(run_id), problem_of(config)
             _refuse_unfit(config, other, store.record, source.record)
+            if not source.reports():
+                raise RunFolderError(f"the run in {origin} has not begun: there is nothing to merge")
             _refuse_unfinished(store, path)
             selection = build_selection(config, problem)
             restore(selection, store)
             merged = take_in(store, selection, source, direction=problem.direction, count=min(int(count), _MOST))
-    console.print(_words(merged, path), highlight=False, markup=False)
+    console.print(_words(merged, origin, path), highlight=False, markup=False)
     return 0
 
 
@@ -108,9 +113,9 @@ def take_in(store: RunStore, selection: Selection, source: RunStore, *, directio
         count: The most programs that are taken.
     """
     reports = store.reports()
-    chosen, known = _new_programs(store, source, direction, count)
+    chosen, known, unchecked = _new_programs(store, source, direction, count)
     if not chosen:
-        return Merged(programs=(), known=known)
+        return Merged(programs=(), known=known, unchecked=unchecked)
     islands = 1 + max(membership.island for membership in store.memberships())
     first, finished_s = -1 - store.merged(), reports[-1].finished_s
     attempts = [
@@ -130,25 +135,36 @@ def take_in(store: RunStore, selection: Selection, source: RunStore, *, directio
     settled = selection.finish_step(step, [(as_member(attempt), attempt.draw.island) for attempt in attempts])
     best = bests(store, direction)[0].score(direction)
     store.finish_step(_report(step, best, finished_s), settled.memberships, settled.cells)
-    return Merged(programs=attempts, known=known)
+    return Merged(programs=attempts, known=known, unchecked=unchecked)
 
 
-def _new_programs(store: RunStore, source: RunStore, direction: Direction, count: int) -> tuple[Sequence[Program], int]:
-    """Return up to `count` programs of `source` that `store` lacks, and how many it had among those as good."""
+def _new_programs(
+    store: RunStore, source: RunStore, direction: Direction, count: int
+) -> tuple[Sequence[Program], int, int]:
+    """Return up to `count` programs of `source` that `store` lacks, and how many as good were known or not checked.
+
+    What looks better than the best of `source` without a check is of a step that has not ended, as a rule: here its
+    luck would count as a best.
+    """
+    # The best is asked for first: what a source that goes on confirms in between then counts as checked.
+    best = bests(source, direction)[0].score(direction)
+    checked = {confirmation.program_id for confirmation in source.confirmations()}
     limit = count
     while True:
         programs = source.best_programs(limit, direction)
         chosen: dict[str, Program] = {}
-        known = 0
+        known = unchecked = 0
         for program in programs:
             if len(chosen) == count:
                 break
             if store.known(program.identity, before_step=len(store.reports())) is not None:
                 known += 1
-            else:
+            elif program.id in checked or program.score is None or direction.gain(program.score, best) <= 0:
                 chosen.setdefault(program.identity, program)
+            elif program.identity not in chosen:
+                unchecked += 1
         if len(chosen) == count or len(programs) < limit:
-            return list(chosen.values()), known
+            return list(chosen.values()), known, unchecked
         limit *= 2
 
 
@@ -188,13 +204,18 @@ def _report(step: int, best: float, finished_s: float) -> StepReport:
     )
 
 
-def _words(merged: Merged, path: Path) -> str:
-    known = f"; {merged.known} that the run knows were left out" if merged.known else ""
+def _words(merged: Merged, origin: Path, path: Path) -> str:
+    left_out = f"; {merged.known} that the run knows were left out" if merged.known else ""
+    if merged.unchecked:
+        left_out += (
+            f"; {merged.unchecked} that look better than the other run's best and that it has not checked were left "
+            f"out: have them checked with `{_go_on(origin)}`, then merge again"
+        )
     if not merged.programs:
-        return f"nothing was merged: the other run has no valid program that this one lacks{known}"
+        return f"nothing was merged: the other run has no further valid program{left_out}"
     best = merged.programs[0]
     return (
-        f"{len(merged.programs)} programs merged, the best with {best.score!r} as program {best.id}{known}; "
+        f"{len(merged.programs)} programs merged, the best with {best.score!r} as program {best.id}{left_out}; "
         f"go on with: {_go_on(path)}"
     )
 

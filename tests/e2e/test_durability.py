@@ -133,7 +133,7 @@ def test_a_full_file_system_stops_the_run_wherever_it_fills(size, evolve, replie
 
 
 def test_a_run_in_a_read_only_archive_can_be_looked_at(evolve, replies, tmp_path):
-    """`show`, `export` and `replay` need no right to write there; what a killed run left in mid-write is to be copied."""
+    """`show`, `export` and `replay` need not write there; a log that a killed run has left there must be copied."""
     archive = tmp_path / "archive"
     archive.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", archive], capture_output=True).returncode:

@@ -185,6 +185,26 @@ def test_a_run_that_was_killed_within_a_step_ends_it_before_it_takes_programs_in
     ]
 
 
+def test_what_looks_best_in_the_other_run_and_was_not_checked_stays_there(runs, capsys):
+    """It comes in after the other run has checked it; what is no better than the best that counts needs no check."""
+    rich, poor = runs
+    cut(rich, 3)
+
+    assert call(["merge", f"from={rich}", f"to={poor}"]) == 0
+    told = capsys.readouterr().out
+    merged = shown(capsys, f"run={poor}", "view=best")
+    assert call(["merge", f"from={rich}", f"to={poor}"]) == 0
+    again = capsys.readouterr().out
+    assert call(["resume", f"run={rich}"]) == 0
+    assert call(["merge", f"from={rich}", f"to={poor}"]) == 0
+
+    assert "2 programs merged, the best with 8.0 as program -1; 1 that the run knows were left out; 1 that" in told
+    assert [row["score"] for row in merged] == [8.0, 2.0, 1.0, 0.0]
+    assert again.startswith("nothing was merged")
+    assert f"`evolve resume run={rich}`" in again
+    assert shown(capsys, f"run={poor}", "view=best")[0]["score"] == 9.0
+
+
 @pytest.mark.parametrize("words", [["from=a"], ["to=a"], ["from=a", "to=b", "all=yes"]])
 def test_merge_names_its_words(words, capsys):
     """A missing or unknown word is named."""
@@ -205,6 +225,8 @@ def test_how_to_go_on_is_quoted_for_a_shell(runs, tmp_path, capsys):
             connection.execute(f"delete from {table}")
     assert call(["merge", f"from={rich}", f"to={run}"]) == 2
     assert f"has not begun: go on with `evolve resume 'run={run}'` first" in capsys.readouterr().err
+    assert call(["merge", f"from={run}", f"to={rich}"]) == 2
+    assert "has not begun: there is nothing to merge" in capsys.readouterr().err
 
 
 def test_a_run_without_its_database_takes_nothing_in(runs, capsys):
