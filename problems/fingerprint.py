@@ -16,9 +16,10 @@ _ROOM = Path(judging.__file__).parent
 def fingerprint_of(problem: Problem, packages: Sequence[str]) -> str:
     """Return a hash of what decides what a program is worth.
 
-    That is the files in the problem's folder, of any kind but not of folders in it; the limits of an evaluation and
-    what may be imported; and of this package what the verifier imports: other files may change. A task that brings its
-    evaluator along has it in its harness, with the files that go into the sandbox.
+    That is the files in the problem's folder, of any kind but not of folders in it, and but for its picture, which
+    judges nothing; the limits of an evaluation and what may be imported; and of this package what the verifier imports:
+    other files may change. A task that brings its evaluator along has it in its harness, with the files that go into
+    the sandbox.
 
     Args:
         problem: The problem, with the limits of the run.
@@ -27,8 +28,8 @@ def fingerprint_of(problem: Problem, packages: Sequence[str]) -> str:
     Raises:
         ProblemError: The verifier, or what it imports, is no Python.
     """
-    files = sorted(file for file in problem.folder.iterdir() if file.is_file() and not file.name.startswith("."))
-    texts = [(file.name, file.read_bytes()) for file in files]
+    files = [file for file in problem.folder.iterdir() if file.is_file() and not file.name.startswith(".")]
+    texts = [(file.name, file.read_bytes()) for file in sorted(files) if file.name != "picture.py"]
     own = problem.folder if problem.harness is None else Path(openevolve.__file__).parent
     shared = _reached([own / "verify.py", Path(judging.__file__)])
     texts += [(f"problems/{file.relative_to(_ROOM)}", file.read_bytes()) for file in sorted(shared)]
