@@ -53,7 +53,7 @@ from evolve.types import Verdict
 def verify(construction):
     if type(construction) is not int:
         return Verdict(valid=False, reason="not an int")
-    with Path(__file__).with_name("judged").open("a") as file:
+    with Path(__file__).parents[1].joinpath("judged").open("a") as file:
         file.write(f"{time.monotonic()} {construction}\\n")
     return Verdict(valid=True, score=float(construction), exact=str(construction), construction=construction)
 """
@@ -93,7 +93,7 @@ class Search:
         for name in ("problem.yaml", "seed.py"):
             (self._problem / name).write_text((TRIVIAL / name).read_text(encoding="utf-8"), encoding="utf-8")
         (self._problem / "verify.py").write_text(VERIFY, encoding="utf-8")
-        self._judged = self._problem / "judged"
+        self._judged = folder / "judged"  # beside the problem, whose files must stay as they are
         self._replies = folder / "replies.jsonl"
         self._replies.write_text("".join(self._reply() for _ in range(COMPLETIONS)), encoding="utf-8")
         self._url = url

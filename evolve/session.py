@@ -30,7 +30,7 @@ from evolve.compose import (
 )
 from evolve.config import Config, FrozenConfig
 from evolve.engine.build import build_engine, check_engine
-from evolve.errors import ProblemError, StoreError
+from evolve.errors import ConfigError, ProblemError, StoreError
 from evolve.launch import ALONE, Place
 from evolve.loop import Evolution, LoopSettings, Parts
 from evolve.parse import ReplyFailure, check_source
@@ -47,8 +47,11 @@ from evolve.types import (
     Evaluation,
     FinishReason,
     Outcome,
+    Problem,
+    RunRecord,
     StepReport,
 )
+from problems.fingerprint import fingerprint_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,7 +269,12 @@ def begin(
 
 
 def reopen(config: Config, folder: RunFolder, store: RunStore, workshop: Workshop, outside: Outside) -> Session:
-    """Return the next session of a run that was stopped or killed."""
+    """Return the next session of a run that was stopped or killed.
+
+    Raises:
+        ConfigError: The problem judges by other files than when the run began.
+    """
+    _refuse_other_files(config, store.record, workshop.problem)
     selection = build_selection(config, workshop.problem)
     if store.reports():
         restore(selection, store)
@@ -294,11 +302,24 @@ def new_session(config: Config, path: Path, outside: Outside) -> Iterator[tuple[
 def next_session(
     config: Config, folder: RunFolder, run_id: int, outside: Outside
 ) -> Iterator[tuple[Session, Path | None]]:
-    """Yield the next session of a run that was stopped or killed, and the model's folder where the engine needs one."""
+    """Yield the next session of a run that was stopped or killed, and the model's folder where the engine needs one.
+
+    Raises:
+        InputError: The options, the machine or the problem do not fit, or the problem has changed since the run began.
+    """
     with workshop_of(config, problem_of(config)) as workshop:
         model = _policy(config, folder, outside)
         with open_run_database(config, folder) as database:
             yield reopen(config, folder, database.run(run_id), workshop, outside), model
+
+
+def _refuse_other_files(config: Config, record: RunRecord, problem: Problem) -> None:
+    """Refuse to go on by other rules; the fingerprint is empty in runs of early versions."""
+    if record.fingerprint and record.fingerprint != fingerprint_of(problem, config.problem.packages):
+        raise ConfigError(
+            f"the files of {problem.name} in {problem.folder}, or those of thetaevolve that judge it, have changed "
+            "since the run began, and scores may not compare: put them back, or start a new run"
+        )
 
 
 def _policy(config: Config, folder: RunFolder, outside: Outside) -> Path | None:

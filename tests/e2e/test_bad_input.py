@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -242,6 +243,33 @@ def test_resume_refuses_options_that_would_change_its_steps(evolve, replies, tmp
 
     refused(evolve("resume", f"run={run}", "rollout.samples=2"), "rollout")
     refused(evolve("resume", f"run={run}", "budget.step=2"), "did you mean budget.steps?")
+    assert evolve("resume", f"run={run}", "budget.steps=2").returncode == 0
+
+
+def test_resume_refuses_a_problem_that_has_changed(evolve, replies, tmp_path):
+    """Two ways to judge must not meet in one run; it can be looked at, and goes on with the files as they were."""
+    folder, run = tmp_path / "mine", tmp_path / "run"
+    shutil.copytree(TRIVIAL, folder)
+    words = [word.replace(str(TRIVIAL), str(folder)) for word in trivial(replies([program(1), program(2)]), run)]
+    assert evolve(*words, "budget.steps=1", "rollout.parents=1", "rollout.samples=1").returncode == 0
+    rules = (folder / "verify.py").read_text(encoding="utf-8")
+
+    (folder / "verify.py").write_text(f"{rules}# other rules\n", encoding="utf-8")
+    refused(evolve("resume", f"run={run}", "budget.steps=2"), str(folder), "put them back", "start a new run")
+    assert evolve("show", f"run={run}").returncode == 0
+    (folder / "verify.py").write_text(rules, encoding="utf-8")
+    assert evolve("resume", f"run={run}", "budget.steps=2").returncode == 0
+
+
+def test_a_run_of_an_early_version_goes_on_though_nobody_knows_its_files(evolve, replies, tmp_path):
+    """It holds no fingerprint that its problem's files could differ from."""
+    run = tmp_path / "run"
+    words = trivial(replies([program(1), program(2)]), run, "rollout.parents=1", "rollout.samples=1")
+    assert evolve(*words, "budget.steps=1").returncode == 0
+    with sqlite3.connect(run / "evolve.db") as connection:
+        connection.execute("update runs set fingerprint = null")
+    connection.close()
+
     assert evolve("resume", f"run={run}", "budget.steps=2").returncode == 0
 
 
