@@ -65,7 +65,7 @@ class Ended:
 def seed_population(
     store: RunStore, selection: Selection, workshop: Workshop, evaluations: tuple[Evaluation, ...]
 ) -> None:
-    """Store the seed program as attempt 0 of step 0 and let it into the empty population."""
+    """Store the seed program as attempt 0 of step 0, where it is not stored, and let it into the empty population."""
     problem = workshop.problem
     checked = check_source(problem.seed_source, problem.entry_point, problem.limits.source_chars)
     if isinstance(checked, ReplyFailure):
@@ -278,8 +278,10 @@ def reopen(config: Config, folder: RunFolder, store: RunStore, workshop: Worksho
     selection = build_selection(config, workshop.problem)
     if store.reports():
         restore(selection, store)
-    else:  # killed before the seed program was stored
-        seed_population(store, selection, workshop, check_seed(workshop, seed=config.run.seed))
+    else:  # killed before the end of step 0
+        stored = store.attempts_of(0)
+        evaluations = stored[0].evaluations if stored else check_seed(workshop, seed=config.run.seed)
+        seed_population(store, selection, workshop, evaluations)
     return Session(config=config, folder=folder, store=store, selection=selection, workshop=workshop, outside=outside)
 
 

@@ -58,6 +58,27 @@ def test_a_process_killed_before_its_run_began_leaves_a_folder_that_can_be_used(
         assert connection.execute("select count(*) from runs").fetchone() == (1,)
 
 
+def test_a_seed_program_that_is_stored_is_not_run_again(evolve, replies, tmp_path):
+    """Killed before the end of step 0, a run goes on from the score that it stored, also where no two runs agree."""
+    folder, run = tmp_path / "clock", tmp_path / "run"
+    shutil.copytree(TRIVIAL, folder)
+    (folder / "seed.py").write_text(
+        "# EVOLVE-BLOCK-START\nimport time\n\n\ndef answer():\n    return time.time_ns() % 10**9\n# EVOLVE-BLOCK-END\n",
+        encoding="utf-8",
+    )
+    words = [word.replace(str(TRIVIAL), str(folder)) for word in trivial(replies([program(1)]), run, "budget.steps=0")]
+    assert evolve(*words).returncode == 0
+    with sqlite3.connect(run / "evolve.db") as connection:
+        for table in ("memberships", "archive_cells", "steps"):
+            connection.execute(f"delete from {table}")
+        before = connection.execute("select score from programs").fetchall()
+
+    assert evolve("resume", f"run={run}").returncode == 0
+    with sqlite3.connect(run / "evolve.db") as connection:
+        assert connection.execute("select score from programs").fetchall() == before
+        assert connection.execute("select best from steps").fetchall() == before
+
+
 def test_what_another_run_of_the_problem_has_evaluated_is_not_run_again(evolve, replies, tmp_path):
     """With `database.reuse`, its evaluations are taken over: no two runs of a program take the same time.
 
