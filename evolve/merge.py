@@ -22,7 +22,7 @@ from evolve.errors import ConfigError, RunFolderError
 from evolve.options import load_config
 from evolve.run_folder import existing_run_folder
 from evolve.selection import Selection, as_member, restore
-from evolve.standing import bests
+from evolve.standing import bests, is_cut
 from evolve.types import Attempt, Completion, Direction, Draw, FinishReason, Origin, Program, RunRecord, StepReport
 from evolve.words import named_words, path_of
 
@@ -91,10 +91,9 @@ def _refuse_unfinished(store: RunStore, path: Path) -> None:
     step = len(store.reports())
     if step == 0:
         raise RunFolderError(f"the run in {path} has not begun: go on with `{_go_on(path)}` first")
-    if store.attempts_of(step):
+    if is_cut(store):
         raise RunFolderError(
-            f"the run in {path} was stopped within step {step}: end that step with `{_go_on(path)}` first, and with a "
-            "larger budget if its own is used up"
+            f"the run in {path} was stopped within step {step}: end that step with `{_go_on(path)}` first"
         )
 
 
