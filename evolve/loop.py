@@ -119,7 +119,7 @@ class Evolution:
         self._budget = budget
         self._tally = tally
         self._clock = clock
-        # Elites are parents and inspirations over and over, and a program's row never changes.
+        # Elites are parents and inspirations over and over.
         self._program = functools.lru_cache(maxsize=_PROGRAMS)(parts.store.program)
         self._pool = ThreadPoolExecutor(_THREADS * settings.workers, thread_name_prefix="evaluate")
         self._slots = threading.Semaphore(settings.workers)
