@@ -1,4 +1,5 @@
-"""The tables, as typed rows. Rows are inserted and never changed, but for the scores of checked programs; `migrations/` holds the same tables as history.
+"""The tables, as typed rows: inserted and never changed, but for the score of a program whose check finds it to be less.
+`migrations/` holds the same tables as history.
 
 Wide columns come last in their table: SQLite then reads the narrow ones without touching a text's overflow pages. A
 program's text is its attempt's, so that a resume reads a million programs without one.
