@@ -1,5 +1,6 @@
-"""The tables, as typed rows: inserted and never changed, but for the score of a program whose check finds it to be less.
-`migrations/` holds the same tables as history.
+"""The tables, as typed rows; `migrations/` holds the same tables as history.
+
+Rows are inserted and never changed, but for the score of a program whose check finds it to be worth less.
 
 Wide columns come last in their table: SQLite then reads the narrow ones without touching a text's overflow pages. A
 program's text is its attempt's, so that a resume reads a million programs without one.
