@@ -62,7 +62,7 @@ class Progress:
         else:
             line = f"no new best {attempt.score!r}  {child}: {escape(confirmation.reason)}"
         with self._lock:
-            self._console.print(f"{_clock(attempt.finished_s)}  {line}", highlight=False)
+            self._console.print(f"{_clock(self._clock())}  {line}", highlight=False)
 
     def say(self, text: str) -> None:
         """Print what a part of the run wants people to know."""
