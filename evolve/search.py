@@ -40,7 +40,7 @@ def resume(words: Sequence[str], console: Console) -> int:
         config = load_config(text, options)
         _refuse_changed_steps(load_config(text), config)
         with next_session(config, folder, run_id, _outside(console)) as (session, model):
-            return _go(session, model)
+            return _go(session, model, options)
 
 
 def replay(words: Sequence[str], console: Console) -> int:
@@ -70,7 +70,8 @@ def _refuse_changed_steps(stored: Config, changed: Config) -> None:
             raise ConfigError(f"{name}.* cannot change when a run is resumed: start a new run instead")
 
 
-def _go(session: Session, model: Path | None) -> int:
+def _go(session: Session, model: Path | None, options: Sequence[str] = ()) -> int:
+    """Run a session to its end; `options` are those that are not stored with the run, for the words that go on."""
     console, config, path = session.outside.console, session.config, session.folder.path
     console.print(
         f"{session.workshop.problem.title}: {config.engine.kind} engine, {policy_name(config)}, sandbox tier "
@@ -78,7 +79,7 @@ def _go(session: Session, model: Path | None) -> int:
         highlight=False,
         markup=False,
     )
-    go_on = f"go on with: evolve resume {shlex.quote(f'run={path}')}"
+    go_on = f"go on with: {shlex.join(['evolve', 'resume', f'run={path}', *options])}"
     try:
         with session.engine(model, _break_off) as engine:
             ended = session.go(engine, model)

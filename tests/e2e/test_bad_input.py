@@ -4,6 +4,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import shlex
 import shutil
 import signal
 import sqlite3
@@ -106,6 +107,21 @@ def test_a_folder_may_have_any_name(replies, tmp_path, capsys):
 
     assert call(["resume", f"run={run}"]) == 1
     assert f"go on with: evolve resume 'run={run}'" in capsys.readouterr().out
+
+
+def test_how_to_go_on_names_the_options_that_a_resume_was_given(replies, tmp_path, capsys):
+    """They are not stored with the run, so that a resume without them would do without them; those of a run are."""
+    run = tmp_path / "run"
+    words = trivial(replies([program(1)]), run, "budget.steps=1", "rollout.parents=1", "rollout.samples=1")
+    assert call(words) == 0
+    (run / "report" / "summary.md").unlink()
+    (run / "report" / "summary.md").mkdir()
+    capsys.readouterr()
+
+    assert call(["resume", "budget.steps=2", f"run={run}", "budget.minutes=null", "sandbox.require='none'"]) == 1
+    again = capsys.readouterr().out.splitlines()[-1]
+    words = shlex.split(again.partition("go on with: evolve ")[2])
+    assert words == ["resume", f"run={run}", "budget.steps=2", "budget.minutes=null", "sandbox.require='none'"]
 
 
 def test_runs_that_start_at_once_have_folders_of_their_own(replies, tmp_path):
