@@ -5,6 +5,7 @@ import os
 import shlex
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NoReturn
 
@@ -28,8 +29,7 @@ def run(words: Sequence[str], console: Console) -> int:
     """`evolve run`: start a run and see it to its end."""
     config = parse_options(words)
     path = path_of("run.dir", config.run.dir) if config.run.dir else _new_path(config.problem.name)
-    with new_session(config, path, _outside(console)) as (session, model):
-        return _go(session, model)
+    return see_to_its_end(new_session(config, path, _outside(console)), console)
 
 
 def resume(words: Sequence[str], console: Console) -> int:
@@ -39,8 +39,7 @@ def resume(words: Sequence[str], console: Console) -> int:
         text, run_id = folder.read_run()
         config = load_config(text, options)
         _refuse_changed_steps(load_config(text), config)
-        with next_session(config, folder, run_id, _outside(console)) as (session, model):
-            return _go(session, model, options)
+        return see_to_its_end(next_session(config, folder, run_id, _outside(console)), console, options)
 
 
 def replay(words: Sequence[str], console: Console) -> int:
@@ -70,8 +69,32 @@ def _refuse_changed_steps(stored: Config, changed: Config) -> None:
             raise ConfigError(f"{name}.* cannot change when a run is resumed: start a new run instead")
 
 
-def _go(session: Session, model: Path | None, options: Sequence[str] = ()) -> int:
-    """Run a session to its end; `options` are those that are not stored with the run, for the words that go on."""
+def see_to_its_end(
+    sessions: AbstractContextManager[tuple[Session, Path | None]], console: Console, options: Sequence[str] = ()
+) -> int:
+    """Begin a session, run it to its end, and return the exit code.
+
+    Args:
+        sessions: Begins the session, with the model's folder, and frees what it holds.
+        console: Where to print.
+        options: Those that are not stored with the run, for the words that go on with it.
+
+    Raises:
+        KeyboardInterrupt: The user stopped it before there was a session.
+    """
+    begun = False
+    try:
+        with sessions as (session, model):
+            begun = True
+            return _go(session, model, options)
+    except KeyboardInterrupt:  # one more, while what the session held is freed
+        if not begun:
+            raise
+        console.print("stopped", highlight=False)
+        return 130
+
+
+def _go(session: Session, model: Path | None, options: Sequence[str]) -> int:
     console, config, path = session.outside.console, session.config, session.folder.path
     console.print(
         f"{session.workshop.problem.title}: {config.engine.kind} engine, {policy_name(config)}, sandbox tier "
