@@ -33,7 +33,7 @@ from evolve.config import (
 )
 from evolve.errors import ConfigError
 from evolve.words import path_of
-from problems import problem_names
+from problems import openevolve, problem_names
 
 _Typed = TypeVar("_Typed")
 
@@ -137,6 +137,8 @@ def _check_variants(words: Sequence[str]) -> None:
     names = ", ".join(problem_names())
     if "problem" not in chosen:
         raise ConfigError(f"no problem is named: add problem=NAME (one of {names}), or problem.path=DIR for your own")
+    if chosen["problem"] == openevolve.NAME:
+        raise ConfigError(f"problem={openevolve.NAME} needs problem.path=DIR: the folder of a task")
     if chosen["problem"] not in problem_names():
         raise ConfigError(
             f"problem={chosen['problem']} is unknown: it must be one of {names}; your own needs problem.path=DIR"

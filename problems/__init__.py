@@ -6,6 +6,7 @@ A folder outside the project has the same power as those inside: everything belo
 import ast
 import hashlib
 import importlib.util
+import shlex
 import sys
 from collections.abc import Callable
 from enum import StrEnum
@@ -73,6 +74,11 @@ def load_problem(name: str, folder: Path | None = None) -> Problem:
         folder = Path(__file__).parent / name
     elif not folder.is_dir():
         raise ProblemError(f"the problem's folder {folder} does not exist")
+    elif openevolve.is_task(folder) and not (folder / "problem.yaml").exists():
+        words = shlex.join([f"problem={openevolve.NAME}", f"problem.path={folder}"])
+        raise ProblemError(
+            f"{folder} holds no problem.yaml, but a task that was written for OpenEvolve: name it with {words}"
+        )
     fields = Fields.load(folder / "problem.yaml")
     problem = _read(fields, folder.resolve())
     if problem.name != name:

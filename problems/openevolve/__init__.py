@@ -23,6 +23,11 @@ _MEMORY_MIB = 2048
 _START, _END = "# EVOLVE-BLOCK-START", "# EVOLVE-BLOCK-END"
 
 
+def is_task(folder: Path) -> bool:
+    """Whether a folder holds what every task has."""
+    return (folder / "initial_program.py").is_file() and (folder / "evaluator.py").is_file()
+
+
 def load(folder: Path) -> Problem:
     """Read a task's folder; nothing of it is executed.
 

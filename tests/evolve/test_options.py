@@ -34,6 +34,7 @@ def test_a_variant_brings_its_own_options():
     [
         ([], "problem=NAME"),
         (["problem=nonsense"], "circle_packing, circle_packing_32"),
+        (["problem=openevolve"], "problem=openevolve needs problem.path=DIR: the folder of a task"),
         (["problem=circle_packing", "engine=gpt"], "vllm, server, scripted"),
         (["problem=circle_packing", "selection=best"], "map_elites, puct, top_k, best_of_n, random"),
         (["problem=circle_packing", "learner=sft"], "frozen"),

@@ -151,6 +151,17 @@ def test_the_folder_must_be_named():
         load_problem("openevolve")
 
 
+def test_a_task_that_is_run_as_another_problem_is_recognised():
+    """Its folder holds no problem.yaml: the words that run it are said."""
+    with pytest.raises(ProblemError) as caught:
+        load_problem("openevolve_task", TASK)
+
+    assert str(caught.value) == (
+        f"{TASK} holds no problem.yaml, but a task that was written for OpenEvolve: name it with problem=openevolve "
+        f"problem.path={TASK}"
+    )
+
+
 def test_a_program_without_or_with_several_blocks_is_one_block(tmp_path):
     """All of it may change then."""
     folder = tmp_path / "task"
