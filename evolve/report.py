@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from evolve.errors import ProblemError
 from evolve.standing import Standing
 from evolve.types import Attempt, Evaluation, Origin, Outcome, Problem, ProblemKind, StepReport
-from problems import load_picture
+from problems import load_picture, openevolve
 
 matplotlib.use("Agg")
 
@@ -151,8 +151,8 @@ def summary(result: RunResult, *, drawn: bool) -> str:
         f"{result.best.id} of step {result.best.step}, {_origin(result.bests[0])}. A new best is run four times, twice "
         "with seeds that no other program has seen; the worst counts.",
         *_runs(result.bests[0]),
-        f"- Best construction found: {evaluation.exact}, by program {program_id}; verified at zero tolerance "
-        "(`best.json`).",
+        f"- Best construction found: {evaluation.exact}, by program {program_id}; "
+        f"{'verified at zero tolerance' if problem.harness is None else openevolve.UNPROVED} (`best.json`).",
         f"- Started from the seed program's {result.curve[0][2]!r}.",
         f"- Model {result.model}, run seed {result.seed}.",
         f"- {made} completions in {len(result.steps)} steps, {result.tokens} tokens generated from "

@@ -15,7 +15,7 @@ from evolve.errors import InputError, ProblemError
 from evolve.types import Outcome, Problem, ProblemKind, Record, Verdict
 from evolve.verifier import Judgement, JudgementKind, VerifierError, VerifierProcess
 from evolve.words import named_words, output_format, path_of
-from problems import load_problem, load_reader
+from problems import load_problem, load_reader, openevolve
 from problems.formats import plain, read_file
 from problems.judging import gain_over
 from sandbox import Tier
@@ -147,7 +147,10 @@ def _record_line(problem: Problem, record: Record, verdict: Verdict) -> dict[str
 def _print(console: Console, problem: Problem, verdict: Verdict, violations: Sequence[str]) -> None:
     out = [f"{problem.title} ({problem.unit}, {problem.direction} is better)"]
     if verdict.valid:
-        out.append(f"valid at zero tolerance, score {verdict.score!r}, exactly {_exact(verdict)}")
+        if problem.harness is None:
+            out.append(f"valid at zero tolerance, score {verdict.score!r}, exactly {_exact(verdict)}")
+        else:
+            out.append(f"valid, score {verdict.score!r}, {openevolve.UNPROVED}")
         out += [f"  {name} {value!r}" for name, value in verdict.measures.items()]
     else:
         out.append(f"invalid: {verdict.reason}")

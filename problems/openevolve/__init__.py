@@ -15,6 +15,8 @@ from evolve.types import Direction, Problem, ProblemKind, ProblemLimits, RewardS
 
 #: The name under which such a folder is run: `problem=openevolve problem.path=DIR`.
 NAME = "openevolve"
+#: What can be said of a score that a task's own evaluator gave.
+UNPROVED = "as the task's own evaluator has it, which is no proof"
 #: A task's own files are put into the sandbox with every child: more than this is no code, in bytes.
 MOST_BYTES = 4 << 20
 #: OpenEvolve's defaults: seconds of an evaluation, characters of a program, least scores of the stages.

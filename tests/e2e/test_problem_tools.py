@@ -92,6 +92,25 @@ def test_a_task_whose_own_evaluator_is_believed_is_fit(evolve):
     assert "ok    the task's own evaluator is believed" in done.stdout
 
 
+def test_what_a_task_s_own_evaluator_says_is_not_called_verified(evolve, replies, tmp_path):
+    """Neither by `evolve verify` nor in a run's summary and report: they say whose word the score is."""
+    task = Path(__file__).parents[1] / "problems" / "openevolve_task"
+    words = ("problem=openevolve", f"problem.path={task}", "sandbox.require=none")
+    (tmp_path / "seed.py").write_text((task / "initial_program.py").read_text())
+    scripted = ("engine=scripted", f"engine.file={replies(['no code'])}", "rollout.samples=1", "budget.steps=1")
+
+    verified = evolve("verify", *words, "file=seed.py")
+    done = evolve("run", *words, *scripted, "run.dir=run")
+    reported = evolve("report", "run=run", "to=report")
+
+    assert [each.returncode for each in (verified, done, reported)] == [0, 0, 0], verified.stderr + done.stderr
+    files = [tmp_path / "run" / "report" / "summary.md", *(tmp_path / "report").glob("report.*")]
+    assert len(files) == 3
+    for text in (verified.stdout, *(file.read_text() for file in files)):
+        assert "as the task's own evaluator has it, which is no proof" in text
+        assert "at zero tolerance" not in text
+
+
 def test_a_picture_that_fails_loses_nothing(evolve, replies, tmp_path):
     """The checkup calls it a fault; a run names the file in one line, after all else of its report is written."""
     folder = tmp_path / "mine"
