@@ -37,6 +37,8 @@ MOST_VIOLATIONS = 10
 _JUDGE, _UNSEEN, _VERIFY = b"j", b"u", b"v"
 #: How long a verifier that failed may take to end, and how much of its last line is shown.
 _LAST_WORDS_S, _LAST_WORDS = 5.0, 300
+#: The exit code of a Python process that an exception ended.
+_UNCAUGHT = 1
 
 
 class JudgementKind(StrEnum):
@@ -285,14 +287,20 @@ class VerifierProcess:
         return _from_tree(tree)
 
     def _last_words(self) -> str:
-        """Return the last line that a verifier wrote before it ended: what an uncaught exception says."""
+        """Return how a verifier ended: the last line of an uncaught exception, or its exit code; empty if unknown."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_LAST_WORDS_S)
         if self._errors.closed:  # it was closed, and none could be started in its place
             return ""
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="backslashreplace").strip().splitlines()
-        return lines[-1][:_LAST_WORDS] if lines else ""
+        # What a candidate answered may stand in it: nothing may move a terminal's cursor.
+        last = "".join(c if c.isprintable() else repr(c)[1:-1] for c in lines[-1][:_LAST_WORDS]) if lines else ""
+        code = self._process.returncode
+        if code is None or (code == _UNCAUGHT and last):
+            return last
+        ended = f"verify.py ended its process (exit code {code})" if code >= 0 else f"it was ended by signal {-code}"
+        return f"{ended}: {last}" if last else ended
 
     def kill(self) -> None:
         """Have the process end, whatever it does; any thread may ask so, and who waits for a verdict hears of it."""

@@ -1,14 +1,18 @@
-"""What a verifier asks of a candidate at the other end of a channel: the order of answers, and that nobody waits."""
+"""What a verifier asks of a candidate at the other end of a channel, so that nobody waits; how its own end is told."""
 
 import itertools
+import shutil
 import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
+from support import TRIVIAL
 
-from evolve.verifier import AHEAD_BYTES, Candidate
+from evolve.verifier import AHEAD_BYTES, Candidate, VerifierError, VerifierProcess
+from problems import load_problem
 from sandbox import frame
 
 #: No answer takes as long, on a slow machine either.
@@ -83,3 +87,24 @@ def test_nothing_is_asked_when_there_are_no_questions() -> None:
         assert list(candidate.answers([])) == []
         assert asked == []
         assert candidate(7) == 1
+
+
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [
+        ("sys.exit(3)", "verify.py ended its process (exit code 3)"),
+        ("print('a warning', file=sys.stderr); sys.exit()", "verify.py ended its process (exit code 0): a warning"),
+        ("os.kill(os.getpid(), 9)", "it was ended by signal 9"),
+        ("raise ValueError('boom \\x1b[2J')", "ValueError: boom \\x1b[2J"),
+    ],
+)
+def test_a_verifier_that_ends_is_told_by_how_it_ended(end: str, words: str, tmp_path: Path) -> None:
+    """An exit with its code, a signal with its number, an exception with its words; nothing moves a cursor."""
+    folder = tmp_path / "mine"
+    shutil.copytree(TRIVIAL, folder)
+    (folder / "verify.py").write_text(f"import os, sys\n\n\ndef verify(construction):\n    {end}\n", encoding="utf-8")
+
+    with VerifierProcess(load_problem("trivial", folder)) as verifier, pytest.raises(VerifierError) as caught:
+        verifier.verify("1", timeout_s=_PATIENCE_S)
+
+    assert str(caught.value) == f"the verifier failed: {words}"
