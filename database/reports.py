@@ -6,7 +6,7 @@ from sqlalchemy import ColumnElement, Select, and_, case, func, select
 from sqlalchemy.orm import aliased
 
 from database.access import RunAccess
-from database.codec import unpack_messages
+from database.codec import unpack_messages, unpack_text
 from database.mapping import to_evaluation, to_program
 from database.rows import AttemptRow, ConfirmationRow, EvaluationRow, ProgramRow, PromptRow
 from evolve.errors import NotFoundError
@@ -111,6 +111,18 @@ class RunReports(RunAccess):
         )
         with self._reading() as connection:
             return {row[0]: row[1] for row in connection.execute(query)}
+
+    def first_feedback(self, outcome: Outcome) -> str:
+        """Return what was said of the first completion that ended so; empty where none did."""
+        query = (
+            select(AttemptRow.feedback)
+            .where(AttemptRow.run_id == self.record.id, AttemptRow.outcome == outcome, AttemptRow.step > 0)
+            .order_by(AttemptRow.id)
+            .limit(1)
+        )
+        with self._reading() as connection:
+            feedback = connection.scalar(query)
+        return "" if feedback is None else unpack_text(feedback)
 
     def evaluation_totals(self) -> Mapping[Outcome, tuple[int, float]]:
         """Return how many runs of the model's programs ended how, and their wall-clock seconds; no confirmations."""

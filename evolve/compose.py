@@ -155,10 +155,7 @@ def check_seed(workshop: Workshop, *, seed: int) -> tuple[Evaluation, ...]:
     evaluations = tuple(workshop.evaluator.evaluate(problem.seed_source, seed=seed + run) for run in range(2))
     for evaluation in evaluations:
         if evaluation.outcome is Outcome.LOST:
-            raise ProblemError(
-                f"{problem.name} cannot judge its own seed program: {evaluation.feedback}; mend "
-                f"{problem.folder / 'verify.py'}, or see `evolve doctor` if the sandbox failed"
-            )
+            raise ProblemError(f"{problem.name} cannot judge its own seed program: {evaluation.feedback}")
         if evaluation.outcome is not Outcome.VALID:
             words = " ".join(evaluation.feedback.split()[-30:])
             raise ProblemError(

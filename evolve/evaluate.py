@@ -15,8 +15,8 @@ from collections.abc import Iterator, Sequence
 from typing import Self
 
 from evolve.types import Direction, Evaluation, Outcome, Problem, ProblemKind, Verdict
-from evolve.verifier import Judgement, JudgementKind, VerifierError, VerifierProcess
-from problems import load_verifier
+from evolve.verifier import Judgement, JudgementKind, NoVerifierError, VerifierError, VerifierProcess
+from problems import load_verifier, verifier_file
 from sandbox import Ending, Job, Limits, Result, Sandbox, SandboxError
 
 _OUTCOMES = {
@@ -58,7 +58,7 @@ class Evaluator:
         self._closed = False
 
     def evaluate(self, source: str, *, seed: int, afresh: bool = False, unseen: int | None = None) -> Evaluation:
-        """Run `source` once and return what came of it; a failure of our own is `Outcome.LOST`.
+        """Run `source` once and return what came of it; a failure of our own is `Outcome.LOST`, and its cure is said.
 
         Args:
             source: The program.
@@ -70,15 +70,19 @@ class Evaluator:
         try:
             with self._verifier(afresh=afresh) as verifier:
                 result, judgement = self._run(verifier, source, seed, unseen)
-        except (VerifierError, SandboxError, OSError) as error:  # OSError: no descriptor is left, or the like
-            return Evaluation(outcome=Outcome.LOST, seed=seed, feedback=str(error))
+        except SandboxError as error:
+            return _lost(f"the sandbox failed: {error}; see `evolve doctor`", seed)
+        except (NoVerifierError, OSError) as error:  # OSError: no descriptor is left, or the like
+            return _lost(str(error), seed)
+        except VerifierError as error:
+            return _lost(f"{error}; mend {verifier_file(self.problem)}", seed)
         return self._evaluation(result, judgement, source, seed)
 
     def verify(self, construction: str) -> Verdict:
         """Return the verdict of a process that has judged nothing before on a construction, given as JSON text.
 
         Raises:
-            VerifierError: The verifier itself failed.
+            VerifierError: The verifier itself failed, or none can be had.
         """
         with self._verifier(afresh=True) as verifier:
             verdict = verifier.verify(construction, timeout_s=_VERIFY_S).verdict
@@ -90,7 +94,7 @@ class Evaluator:
     def _verifier(self, *, afresh: bool) -> Iterator[VerifierProcess]:
         """Lend a verifier to one evaluation: a new process, or one of those there are, replaced if it failed."""
         if self._closed:
-            raise VerifierError(_CLOSED)
+            raise NoVerifierError(_CLOSED)
         if afresh:
             with self._started() as verifier, self._noted(verifier):
                 yield verifier
@@ -98,7 +102,7 @@ class Evaluator:
         lent = self._verifiers.get()
         if lent is None:
             self._verifiers.put(None)
-            raise VerifierError(_CLOSED)
+            raise NoVerifierError(_CLOSED)
         try:
             with self._noted(lent):
                 yield lent
@@ -114,13 +118,13 @@ class Evaluator:
         """Have `close` end a verifier while it is in use."""
         with self._lock:
             if self._closed:
-                raise VerifierError(_CLOSED)
+                raise NoVerifierError(_CLOSED)
             self._judging.add(verifier)
         try:
             yield
         except VerifierError as error:
             if self._closed:
-                raise VerifierError(_CLOSED) from error
+                raise NoVerifierError(_CLOSED) from error
             raise
         finally:
             with self._lock:
@@ -130,7 +134,7 @@ class Evaluator:
         try:
             return VerifierProcess(self.problem)
         except OSError as error:
-            raise VerifierError(f"this process has no room for a verifier: {error}") from error
+            raise NoVerifierError(f"this process has no room for a verifier: {error}") from error
 
     def _run(self, verifier: VerifierProcess, source: str, seed: int, unseen: int | None) -> tuple[Result, Judgement]:
         ours, theirs = socket.socketpair()
@@ -185,6 +189,10 @@ class Evaluator:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _lost(feedback: str, seed: int) -> Evaluation:
+    return Evaluation(outcome=Outcome.LOST, seed=seed, feedback=feedback)
 
 
 def summary(evaluations: Sequence[Evaluation], direction: Direction) -> tuple[Outcome, float | None, str]:

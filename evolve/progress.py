@@ -37,6 +37,7 @@ class Progress:
         self._clock = clock
         self._lock = threading.Lock()
         self._steps = 0
+        self._told_of_lost = False
         self._first = (tally.tokens, clock())
         self._live = Live(get_renderable=self._panel, console=console, refresh_per_second=2, transient=True)
 
@@ -51,7 +52,12 @@ class Progress:
         self._live.stop()
 
     def attempted(self, attempt: Attempt) -> None:
-        """Do nothing: the panel reads what has been reached from the tally."""
+        """Print why a child was lost, once: the others' reasons are stored. The panel reads the rest from the tally."""
+        with self._lock:
+            if attempt.outcome is Outcome.LOST and not self._told_of_lost:
+                self._told_of_lost = True
+                line = f"{_clock(self._clock())}  program {attempt.id} was lost: {attempt.feedback}"
+                self._console.print(line, highlight=False, markup=False)
 
     def confirmed(self, attempt: Attempt, confirmation: Confirmation) -> None:
         """Print a new best, or why what looked like one is none."""

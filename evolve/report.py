@@ -29,6 +29,7 @@ class RunResult:
     Attributes:
         bests: The program that the search began with and those that were confirmed, best first.
         quarantine: What looked like a new best and failed its check.
+        lost: Why the first child was lost that was; empty where none was.
         curve: `(active seconds, completions, best score)` at each improvement, in order of time.
         evaluations: How many runs of programs ended how, and their seconds, confirmations left out.
     """
@@ -40,6 +41,7 @@ class RunResult:
     quarantine: Sequence[Standing]
     curve: Sequence[tuple[float, int, float]]
     outcomes: Mapping[Outcome, int]
+    lost: str
     evaluations: Mapping[Outcome, tuple[int, float]]
     steps: Sequence[StepReport]
     tokens: int
@@ -167,6 +169,7 @@ def summary(result: RunResult, *, drawn: bool) -> str:
     ]
     for outcome, count in sorted(result.outcomes.items(), key=lambda item: -item[1]):
         lines.append(f"| {outcome} | {count} | {100 * count / max(made, 1):.1f} |")
+    lines += _lost(result)
     lines += ["", "## Where the time went", "", *_times(result.steps), "", *_evaluations(result), ""]
     lines += ["![best against time](curve.png)", ""]
     lines += ["![best construction](best.png)", ""] if drawn else []
@@ -208,6 +211,15 @@ def _quarantine(result: RunResult) -> list[str]:
         text = reason.encode("utf-8", "backslashreplace").decode("utf-8").replace("`", "'")
         lines.append(f"- program {standing.attempt.id}, up to {best.score!r}: `{text}`")
     return [*lines, ""]
+
+
+def _lost(result: RunResult) -> list[str]:
+    """Return why children were lost, which is no fault of theirs, and what helps."""
+    count = result.outcomes.get(Outcome.LOST, 0)
+    if not count:
+        return []
+    line = "1 child was lost" if count == 1 else f"{count} children were lost; of the first"
+    return ["", f"{line}: {result.lost}"]
 
 
 def _records(result: RunResult) -> list[str]:

@@ -237,6 +237,7 @@ class Session:
         """Return what the report says."""
         problem, store = self.workshop.problem, self.store
         tokens, prompt_tokens = store.token_totals()
+        outcomes = store.outcome_counts()
         return RunResult(
             problem=problem,
             model=policy_name(self.config),
@@ -244,7 +245,8 @@ class Session:
             bests=bests(store, problem.direction),
             quarantine=in_quarantine(store),
             curve=best_curve(store.reports(), problem.direction),
-            outcomes=store.outcome_counts(),
+            outcomes=outcomes,
+            lost=store.first_feedback(Outcome.LOST) if Outcome.LOST in outcomes else "",
             evaluations=store.evaluation_totals(),
             steps=store.reports()[1:],
             tokens=tokens,

@@ -67,6 +67,10 @@ class VerifierError(Exception):
     """The verifier itself failed or took too long; never the candidate's fault."""
 
 
+class NoVerifierError(VerifierError):
+    """There is none: whoever lends them is closed, or the machine has no room for its process."""
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """The candidate at the other end of a channel: what a verifier asks goes there as frames, and so do its answers.

@@ -15,7 +15,7 @@ from evolve.errors import InputError, ProblemError
 from evolve.types import Outcome, Problem, ProblemKind, Record, Verdict
 from evolve.verifier import Judgement, JudgementKind, VerifierError, VerifierProcess
 from evolve.words import named_words, output_format, path_of
-from problems import load_problem, load_reader, openevolve
+from problems import load_problem, load_reader, openevolve, verifier_file
 from problems.formats import plain, read_file
 from problems.judging import gain_over
 from sandbox import Tier
@@ -87,7 +87,7 @@ def _judge(problem: Problem, construction: str) -> Judgement:
         try:
             return verifier.verify(construction, timeout_s=_VERIFY_S)
         except VerifierError as error:
-            raise ProblemError(f"{error}; mend {problem.folder / 'verify.py'}") from error
+            raise ProblemError(f"{error}; mend {verifier_file(problem)}") from error
 
 
 def _play(problem: Problem, source: str, *, require: str) -> Judgement:

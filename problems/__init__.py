@@ -30,6 +30,7 @@ __all__ = [
     "load_reader",
     "load_verifier",
     "problem_names",
+    "verifier_file",
 ]
 
 #: The lines of a seed program between which a child may differ from it.
@@ -87,14 +88,19 @@ def load_problem(name: str, folder: Path | None = None) -> Problem:
     return problem
 
 
+def verifier_file(problem: Problem) -> Path:
+    """Return the verify.py that judges a problem's programs."""
+    # A task of OpenEvolve's has no rules of its own but its evaluator, which runs in the sandbox.
+    return (problem.folder if problem.harness is None else Path(openevolve.__file__).parent) / "verify.py"
+
+
 def load_verifier(problem: Problem) -> Verifier:
     """Import the folder's verify.py by its path.
 
     Raises:
         ProblemError: It is missing, cannot be imported, or does not define what the problem's kind asks for.
     """
-    # A task of OpenEvolve's has no rules of its own but its evaluator, which runs in the sandbox.
-    source = (problem.folder if problem.harness is None else Path(openevolve.__file__).parent) / "verify.py"
+    source = verifier_file(problem)
     wanted = "verify" if problem.kind is ProblemKind.CONSTRUCTION else "judge"
     module = _module(source)
     function = _function(module, wanted, f"a problem of kind {problem.kind} needs it")

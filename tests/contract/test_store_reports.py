@@ -61,6 +61,16 @@ def test_totals_count_completions_and_not_the_seed_program(run: RunStore) -> Non
     assert run.evaluated() == (1, 1)
 
 
+def test_the_first_feedback_of_an_outcome_is_that_of_the_oldest_attempt(run: RunStore) -> None:
+    """Whichever was stored first, and of no other outcome."""
+    assert run.first_feedback(Outcome.LOST) == ""
+    run.insert_attempt(attempt(1, feedback="no code"))
+    run.insert_attempt(attempt(3, outcome=Outcome.LOST, feedback="later"))
+    run.insert_attempt(attempt(2, outcome=Outcome.LOST, feedback="the verifier failed"))
+
+    assert run.first_feedback(Outcome.LOST) == "the verifier failed"
+
+
 def test_the_tally_of_steps_counts_what_came_after_one(run: RunStore) -> None:
     """By hand, in step 2: a better child, one that equals its parent, the same program twice, a crash, no code."""
     run.insert_attempt(valid(1, 5.0))

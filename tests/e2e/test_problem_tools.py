@@ -180,6 +180,41 @@ def test_doctor_finds_the_faults_of_a_verifier(verifier, parts, evolve, tmp_path
 
 
 @pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("raise ValueError('boom [/b]')", "ValueError: boom [/b]"),
+        ("return Verdict(valid=True, score=float('nan'))", "cannot carry score nan"),
+        ("os._exit(3)", "verify.py ended its process (exit code 3)"),
+    ],
+)
+def test_a_verifier_that_fails_on_children_is_told_of(fault, words, evolve, replies, tmp_path):
+    """Once while the run goes on and once in its summary, with the reason and the file to mend; no child is blamed."""
+    folder = tmp_path / "mine"
+    shutil.copytree(TRIVIAL, folder)
+    text = (folder / "verify.py").read_text(encoding="utf-8")
+    start = "def verify(construction: object) -> Verdict:\n"
+    assert start in text
+    (folder / "verify.py").write_text(
+        "import os\n" + text.replace(start, f"{start}    if construction == 13:\n        {fault}\n"), encoding="utf-8"
+    )
+    file = replies([program(13), "```python\ndef answer():\n    return 6 + 7\n```", program(9)])
+    run = [word.replace(str(TRIVIAL), str(folder)) for word in trivial(file, tmp_path / "run")]
+
+    done = evolve(*run, "budget.steps=1", "rollout.parents=1", "rollout.samples=3")
+    summary = (tmp_path / "run" / "report" / "summary.md").read_text(encoding="utf-8")
+
+    assert done.returncode == 0, done.stderr
+    (told,) = [line for line in done.stdout.splitlines() if " was lost" in line]
+    (noted,) = [line for line in summary.splitlines() if " were lost" in line]
+    for line in (told, noted):
+        assert "the verifier failed: " in line
+        assert words in line
+        assert line.endswith(f"mend {folder / 'verify.py'}")
+    assert noted.startswith("2 children were lost")
+    assert "**9.0**" in summary
+
+
+@pytest.mark.parametrize(
     ("file", "text", "parts"),
     [
         ("verify.py", None, ["verify.py does not exist"]),

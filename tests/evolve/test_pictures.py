@@ -50,6 +50,7 @@ def test_the_curve_of_a_run_shows_its_problem_s_words(text, problem, tmp_path):
         quarantine=[],
         curve=[(0.0, 0, 1.0)],
         outcomes={},
+        lost="",
         evaluations={},
         steps=[report(1)],
         tokens=0,
