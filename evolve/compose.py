@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -58,6 +59,8 @@ PRELOAD = ("numpy", "scipy.optimize")
 _DEFAULT_MINUTES = 60.0
 #: From this size on a model is asked for edits instead of full rewrites, in parameters.
 _EDITS_FROM = 7e9
+#: As much is said of how a seed program failed, in characters.
+_FAULT_CHARS = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,12 +160,25 @@ def check_seed(workshop: Workshop, *, seed: int) -> tuple[Evaluation, ...]:
         if evaluation.outcome is Outcome.LOST:
             raise ProblemError(f"{problem.name} cannot judge its own seed program: {evaluation.feedback}")
         if evaluation.outcome is not Outcome.VALID:
-            words = " ".join(evaluation.feedback.split()[-30:])
-            raise ProblemError(
-                f"the seed program of {problem.name} is {evaluation.outcome.replace('_', ' ')} ({words}); "
-                f"mend {problem.folder / 'seed.py'} until `evolve run` accepts it"
-            )
+            raise ProblemError(_seed_fault(problem, evaluation))
     return evaluations
+
+
+def _seed_fault(problem: Problem, evaluation: Evaluation) -> str:
+    """Return in one line how a seed program failed and what to mend."""
+    lines = evaluation.feedback.strip().splitlines() or [""]
+    # A verifier's reason comes before all else that there is to say; a traceback's last line says what was wrong.
+    words = lines[0 if evaluation.outcome is Outcome.INVALID else -1].strip()[:_FAULT_CHARS]
+    missing = re.search(r"No module named '(\w+)", words)
+    packages = f", or let it import the package with problem.packages=[{missing[1]}]" if missing else ""
+    if problem.harness is None:
+        files = f"{problem.folder / 'seed.py'}"
+    else:  # a task of OpenEvolve's: the fault may be its evaluator's as much as its program's
+        files = f"{problem.folder / 'evaluator.py'} or initial_program.py"
+    return (
+        f"the seed program of {problem.name} is {evaluation.outcome.replace('_', ' ')} ({words}); "
+        f"mend {files} until `evolve run` accepts it{packages}"
+    )
 
 
 def policy_name(config: Config) -> str:

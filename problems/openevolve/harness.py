@@ -93,6 +93,8 @@ def _stages(evaluator, child):
 def _parts(result):
     if hasattr(result, "metrics"):
         return dict(result.metrics), dict(result.artifacts)
+    if not isinstance(result, dict):
+        raise TypeError(f"the evaluator must return a dict or an EvaluationResult, got {type(result).__name__}")
     metrics = dict(result)
     artifacts = metrics.pop("artifacts", {})
     return metrics, dict(artifacts) if isinstance(artifacts, dict) else {"artifacts": artifacts}

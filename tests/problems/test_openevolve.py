@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from evolve.compose import open_workshop
+from evolve.compose import check_seed, open_workshop
 from evolve.errors import ProblemError
 from evolve.types import Direction, Outcome
 from problems import load_problem, load_verifier
@@ -143,6 +143,39 @@ def test_a_folder_that_cannot_be_used_is_named(spoil, words, tmp_path):
     with pytest.raises(ProblemError, match=words) as caught:
         load_problem("openevolve", folder)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("evaluator", "words"),
+    [
+        ("import nothing_like_this.part\n", "crashed (ModuleNotFoundError: No module named 'nothing_like_this'); "),
+        ("x = 1\n", "crashed (AttributeError: module 'evaluator' has no attribute 'evaluate'); "),
+        ("def evaluate(path):\n    return 'good'\n", "must return a dict or an EvaluationResult, got str); "),
+        ("def evaluate(path):\n    return float('nan')\n", "must return a dict or an EvaluationResult, got float); "),
+        (
+            "def evaluate(path):\n    return {'error': 'no luck', 'artifacts': {'hint': 'a\\nb'}}\n",
+            "invalid (the evaluator reports: no luck); ",
+        ),
+    ],
+)
+def test_an_evaluator_that_fails_on_its_own_program_is_named(evaluator, words, tmp_path):
+    """One line: the last of the traceback or what the evaluator says, the two files, a package that is missing."""
+    folder = tmp_path / "task"
+    folder.mkdir()
+    (folder / "initial_program.py").write_text("def guess():\n    return 3\n")
+    (folder / "evaluator.py").write_text(evaluator)
+
+    with (
+        open_workshop(load_problem("openevolve", folder), require="none", workers=1) as workshop,
+        pytest.raises(ProblemError) as caught,
+    ):
+        check_seed(workshop, seed=0)
+
+    said = str(caught.value)
+    assert words in said
+    assert f"mend {folder / 'evaluator.py'} or initial_program.py" in said
+    assert "\n" not in said
+    assert ("problem.packages=[nothing_like_this]" in said) is ("nothing_like_this" in evaluator)
 
 
 def test_the_folder_must_be_named():
