@@ -246,7 +246,7 @@ class Evolution:
         )
         if isinstance(reply, ReplyFailure):
             outcome, score, feedback = reply.outcome, None, reply.reason
-        elif (known := self._known(reply, prompt)) is not None:
+        elif (known := self._known(reply, prompt, completion)) is not None:
             outcome = Outcome.UNCHANGED if known.identity == parent.identity else Outcome.DUPLICATE
             score, feedback = known.score, f"program {known.id} is the same"
         else:
@@ -285,7 +285,7 @@ class Evolution:
         parts.observer.attempted(attempt)
         return attempt
 
-    def _known(self, child: Child, prompt: GroupPrompt) -> Program | None:
+    def _known(self, child: Child, prompt: GroupPrompt, _: Completion) -> Program | None:
         """Return the program of an earlier step, or the parent, that the child repeats."""
         if child.identity == prompt.parent.identity:
             return prompt.parent

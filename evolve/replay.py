@@ -5,8 +5,6 @@ is parsed, run, judged and rewarded anew, and a program is run as often as it wa
 outcomes and scores are the same; what differs is told. These can differ for good reasons:
 
 * a program that reads the clock, or draws at random without the seeds that it is given;
-* `rollout.late` above 0: a child that repeats a program whose evaluation was still going on then was run; now the
-  first one is known by that time, and the child is its duplicate;
 * `database.reuse`: evaluations that were taken over from another run are made again, with this run's seeds;
 * an evaluation that was lost then, by a failure of the sandbox or the verifier.
 
@@ -41,7 +39,7 @@ from evolve.protocols import Engine
 from evolve.run_folder import new_run_folder, read_run
 from evolve.selection import Settled
 from evolve.session import Outside, Session, seed_population
-from evolve.types import ArchiveCell, Attempt, Completion, Draw, Evaluation, Group, Member, Membership, Request
+from evolve.types import ArchiveCell, Attempt, Completion, Draw, Evaluation, Group, Member, Membership, Program, Request
 from evolve.words import named_words, path_of
 
 #: How many differences are printed.
@@ -90,6 +88,11 @@ class Recording:
     def first(self, ids: Iterable[int]) -> Attempt | None:
         """Return the first of these attempts that the step has."""
         return next((self._attempts[number] for number in ids if number in self._attempts), None)
+
+    def was_run(self, number: int) -> bool:
+        """Whether the run ran the program of this attempt, or let it share a sibling's run."""
+        attempt = self._attempts.get(number)
+        return attempt is not None and bool(attempt.evaluations)
 
     def runs_of(self, identity: str) -> int:
         """Return how often the run ran a program in this step, its confirmation left out; 0 if it did not."""
@@ -171,6 +174,12 @@ class Replay(Evolution):
         self._confirmer.best = self._recording.best
         self._tally.settle(self._recording.best)
         return attempts
+
+    def _known(self, child: Child, prompt: GroupPrompt, completion: Completion) -> Program | None:
+        """Return what a child repeats; one that was run then, beside what it repeats, is run again."""
+        if self._recording.was_run(self._id(prompt.step, prompt.group, completion.sample)):
+            return None
+        return super()._known(child, prompt, completion)
 
     def _runs(self, child: Child) -> tuple[Evaluation, ...]:
         """Run a program as often as it was run then: a straggler had to beat what had become the best meanwhile."""

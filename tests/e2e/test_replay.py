@@ -122,6 +122,27 @@ def test_a_program_is_run_as_often_as_it_was_run_then(replies, tmp_path, capsys)
         assert one[table] == two[table], table
 
 
+def test_a_program_that_was_run_beside_itself_is_so_again(replies, tmp_path, capsys):
+    """A child that repeats a straggler of the step before, still running then, was run; the next one repeats it."""
+    run, again = tmp_path / "run", tmp_path / "again"
+    slow = program(50, sleep_s=3.0)
+    # What is invalid is judged at once, and no best that would be checked meanwhile.
+    file = replies([program("invalid"), slow, slow, program("again"), slow, program(3)])
+    words = ("rollout.parents=1", "rollout.samples=2", "rollout.late=0.5", "sandbox.workers=2")
+    assert call(trivial(file, run, *words, "budget.steps=2")) == 0
+    assert call(["resume", f"run={run}", "budget.steps=3"]) == 0
+
+    assert call(["replay", f"run={run}", f"to={again}"]) == 0
+
+    one, two = dump(run), dump(again)
+    for table in ("attempts", "programs", "memberships", "evaluations"):
+        assert one[table] == two[table], table
+    with sqlite3.connect(run / "evolve.db") as connection:
+        alike = connection.execute("select outcome from attempts where id in (2, 3, 5) order by id").fetchall()
+    connection.close()
+    assert alike == [("valid",), ("valid",), ("duplicate",)]
+
+
 def test_a_run_that_took_in_programs_of_another_is_replayed(evolved, replies, tmp_path, capsys):
     """Merged programs come along as they are, in the step in which they came in, with their confirmations."""
     run, again = tmp_path / "run", tmp_path / "again"
