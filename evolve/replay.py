@@ -12,7 +12,7 @@ Steps that are not finished are left out.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -56,11 +56,14 @@ class Recording:
     Attributes:
         reports: Of the finished steps.
         best: The best score at the end of the step that is being replayed.
+        attempts: The ids of the attempts of step 0 and of the steps that were turned to, as they were then: the run may
+            be going on meanwhile.
     """
 
     def __init__(self, source: RunStore, store: RunStore) -> None:
         self.reports = source.reports()
         self.best = self.reports[0].best
+        self.attempts = {attempt.id for attempt in source.attempts_of(0)}
         self._source = source
         self._store = store
         self._memberships: defaultdict[int, list[Membership]] = defaultdict(list)
@@ -80,6 +83,7 @@ class Recording:
         """
         self._take_in({place.program_id for place in self._memberships[step] if place.program_id < 0} - self._made)
         attempts = self._source.attempts_of(step)
+        self.attempts |= {attempt.id for attempt in attempts}
         parents = {attempt.draw.parent_id for attempt in attempts}
         there = {parent for parent in parents if self._is_there(parent)}
         self._attempts = {attempt.id: attempt for attempt in attempts if attempt.draw.parent_id in there}
@@ -251,7 +255,7 @@ def replay(words: Sequence[str], outside: Outside) -> int:
         except KeyboardInterrupt:
             outside.console.print(f"stopped: remove {path} and replay again", highlight=False, markup=False)
             return 130
-        return _tell(compare(source, store), path, outside.console)
+        return _tell(compare(source, store, recording.attempts), path, outside.console)
 
 
 def _refuse_others(options: Sequence[str]) -> None:
@@ -276,7 +280,7 @@ class Comparison:
     """How a replay compares with its run.
 
     Attributes:
-        attempts: How many attempts the finished steps of the run hold.
+        attempts: How many attempts were replayed.
         differing: Of each that came out otherwise its id, what it was, and what it is now.
     """
 
@@ -284,19 +288,26 @@ class Comparison:
     differing: Sequence[tuple[int, str, str]]
 
 
-def compare(source: RunStore, store: RunStore) -> Comparison:
-    """Compare outcome, identity and score of every attempt in the finished steps of `source` with those in `store`."""
-    differing, attempts = [], 0
-    for step in range(len(source.reports())):
+def compare(source: RunStore, store: RunStore, attempts: Collection[int]) -> Comparison:
+    """Compare outcome, identity and score of some attempts of `source` with those in `store`.
+
+    Args:
+        source: The run that was replayed; it may have gone on since.
+        store: The run that replayed it.
+        attempts: Ids of the attempts that were replayed.
+    """
+    differing = []
+    for step in range(len(store.reports())):
         again = {attempt.id: attempt for attempt in store.attempts_of(step)}
         for attempt in source.attempts_of(step):
-            attempts += 1
+            if attempt.id not in attempts:
+                continue
             now = again.get(attempt.id)
             if now is None:
                 differing.append((attempt.id, _words(attempt), "missing, as its parent is"))
             elif (now.outcome, now.identity, now.score) != (attempt.outcome, attempt.identity, attempt.score):
                 differing.append((attempt.id, _words(attempt), _words(now)))
-    return Comparison(attempts=attempts, differing=differing)
+    return Comparison(attempts=len(attempts), differing=differing)
 
 
 def _words(attempt: Attempt) -> str:

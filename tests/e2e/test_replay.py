@@ -8,6 +8,8 @@ import pytest
 from support import program, trivial
 
 from evolve.cli import call
+from evolve.compose import open_run
+from evolve.replay import Recording, compare
 
 #: What no two runs share: times, measurements, and the run's own folder and configuration.
 VARIABLE = ("finished_s", "started_at", "wall_s", "cpu_s", "generate_s", "tail_s", "database_s", "peak_memory_mib")
@@ -154,6 +156,29 @@ def test_a_run_that_took_in_programs_of_another_is_replayed(evolved, replies, tm
     assert call(["replay", f"run={run}", f"to={again}"]) == 0
 
     assert dump(run) == dump(again)
+
+
+def test_what_a_run_has_made_since_is_no_difference(replies, tmp_path, capsys):
+    """Neither a step that was finished while the run was replayed, nor a straggler of a step that had been replayed."""
+    run, again = tmp_path / "run", tmp_path / "again"
+    file = replies([program(number) for number in range(1, 7)])
+    words = ("rollout.parents=1", "rollout.samples=3", "budget.steps=1")
+    assert call(trivial(file, run, *words)) == 0
+    with sqlite3.connect(run / "evolve.db") as connection:
+        connection.execute("update attempts set step = 9 where id = 3")  # as if it were still running
+    connection.close()
+    assert call(["replay", f"run={run}", f"to={again}"]) == 0
+
+    with open_run(run) as (_, source), open_run(again) as (_, store):
+        recording = Recording(source, store)
+        recording.turn_to(1)
+        with sqlite3.connect(run / "evolve.db") as connection:
+            connection.execute("update attempts set step = 1 where id = 3")
+        connection.close()
+        assert call(["resume", f"run={run}", "budget.steps=2"]) == 0
+        comparison = compare(source, store, recording.attempts)
+
+    assert (comparison.attempts, list(comparison.differing)) == (3, [])
 
 
 def test_replays_that_make_no_sense_are_refused(evolved, tmp_path, capsys):
