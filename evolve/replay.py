@@ -6,7 +6,8 @@ outcomes and scores are the same; what differs is told. These can differ for goo
 
 * a program that reads the clock, or draws at random without the seeds that it is given;
 * `database.reuse`: evaluations that were taken over from another run are made again, with this run's seeds;
-* an evaluation that was lost then, by a failure of the sandbox or the verifier.
+* an evaluation that was lost then, by a failure of the sandbox or the verifier;
+* a run of an earlier version, in which a new best kept the score of its first runs, whatever its check found.
 
 Steps that are not finished are left out.
 """
