@@ -173,7 +173,8 @@ def load_config(text: str, words: Sequence[str] = ()) -> Config:
             group, _, name = key.rpartition(".")
             options = OmegaConf.select(merged, group) if group else merged
             if not isinstance(options, DictConfig) or name not in options:
-                raise ConfigError(_unknown_option(key))
+                kinds = {of: str(OmegaConf.select(merged, f"{of}.kind")) for of in _VARIANTS}
+                raise ConfigError(_unknown_option(key, kinds))
             if isinstance(OmegaConf.select(merged, key), DictConfig):
                 raise ConfigError(f"{word} cannot change when a run is resumed: start a new run instead")
             OmegaConf.update(merged, key, value if _is_place(key, value) else yaml.safe_load(value))
@@ -307,28 +308,61 @@ def _one_line(error: Exception, words: Sequence[str]) -> str:
             return str(cause)
     unknown = re.search(r"Could not override '([\w.]+)'", str(error))
     if unknown:
-        return _unknown_option(unknown[1])
+        return _unknown_option(unknown[1], dict(word.split("=", 1) for word in words))
     line = _first_line(causes[-1])
-    culprits = [word for word in words if word.partition("=")[0] in str(error)]
+    # Of several words for one option the last one is what counts.
+    culprits = [word for word in reversed(words) if word.partition("=")[0] in str(error)]
     culprit = max(culprits, key=lambda word: len(word.partition("=")[0]), default=None)
-    return f"{culprit}: {line}" if culprit else line
+    if culprit is None:
+        return line
+    key, _, value = culprit.partition("=")
+    if "is not a ListConfig" in line:
+        return f"{culprit} is no list: say {key}=[{value}]"
+    return f"{culprit}: {line}"
 
 
 def _first_line(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), "").strip() or type(error).__name__
 
 
-def _unknown_option(name: str) -> str:
+def _unknown_option(name: str, chosen: Mapping[str, str]) -> str:
+    """Return that there is no such option, and which one may be meant.
+
+    Args:
+        name: Like `engine.api_key`.
+        chosen: The variant of each group for which one is named: what is meant is one of its options.
+    """
     variants = {
         option: f"{group}={variant}"
         for group, variants in _VARIANTS.items()
         for variant, config_class in variants.items()
-        for option in option_names(config_class, f"{group}.")
-        if not option.endswith(".kind")
+        for option in _without_kind(option_names(config_class, f"{group}."))
     }
     if name in variants:
         return f"{name} is no option of this run: it belongs to {variants[name]}"
-    known = [option for option in option_names() if not option.endswith(".kind")]
-    close = difflib.get_close_matches(name, [*known, *variants], n=1, cutoff=0.6)
-    hint = f"did you mean {close[0]}?" if close else "evolve/config lists all options"
-    return f"{name} is no option of this run: {hint}"
+    known = list(dict.fromkeys([*_without_kind(option_names()), *variants]))
+    return f"{name} is no option of this run: {_hint(name, known, chosen)}"
+
+
+def _hint(name: str, known: Sequence[str], chosen: Mapping[str, str]) -> str:
+    """Return which of the known options an unknown one may stand for, in words."""
+    group, _, last = name.rpartition(".")
+    place, inside = group, [option for option in known if option.rpartition(".")[0] == group]
+    variant = _VARIANTS.get(group, {}).get(chosen.get(group, ""))
+    if variant is not None:
+        place, inside = f"{group}={chosen[group]}", _without_kind(option_names(variant, f"{group}."))
+    names = [option.rpartition(".")[2] for option in inside]
+    close = difflib.get_close_matches(last, names, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean {group}{'.' if group else ''}{close[0]}?"
+    if group and names:
+        return f"options of {place} are {', '.join(names)}"
+    # No such group: an option of that name in another, else one that hardly differs.
+    meant = [option for option in known if option.rpartition(".")[2] == last]
+    meant = meant or difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+    return f"did you mean {' or '.join(meant)}?" if meant else "evolve/config lists all options"
+
+
+def _without_kind(names: Sequence[str]) -> list[str]:
+    """Return the options but for those that say which variant it is, which the group itself names."""
+    return [name for name in names if not name.endswith(".kind")]
