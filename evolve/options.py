@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, get_origin
 
 import yaml
 from hydra import compose, initialize_config_module
@@ -212,21 +212,47 @@ def _stored(text: str) -> DictConfig:
     return merged
 
 
-def typed(content: object, config_class: type[_Typed]) -> _Typed:
+def typed(content: object, config_class: type[_Typed], place: str = "") -> _Typed:
     """Return what a YAML file holds as an object of a configuration class.
+
+    Args:
+        content: Of the file, or of one of its keys.
+        config_class: What it should be.
+        place: The key that holds the content, for messages; empty for the whole file.
 
     Raises:
         ConfigError: It is no mapping, has a key that the class lacks, or a value of another type.
     """
-    if not isinstance(content, dict):
-        raise ConfigError(f"expected a mapping of keys, got {type(content).__name__}")
+    _check_shape(content, config_class, place)
     try:
         found = OmegaConf.to_object(OmegaConf.merge(_schema(config_class), content))
     except OmegaConfBaseException as error:
-        raise ConfigError(_first_line(error)) from error
+        raise ConfigError(f"{_inside(place, error.full_key)}: {_first_line(error)}") from error
     if not isinstance(found, config_class):
         raise TypeError(f"{config_class.__name__} is no configuration class")
     return found
+
+
+def _check_shape(content: object, config_class: type, place: str) -> None:
+    """Refuse unknown keys, and what is no mapping or list where one belongs: OmegaConf's words for it name classes."""
+    if not isinstance(content, dict):
+        raise ConfigError(f"{place or 'the file'} must be a mapping of keys")
+    types = {entry.name: entry.type for entry in fields(config_class)}
+    for key, value in content.items():
+        if key not in types:
+            raise ConfigError(f"{_inside(place, key)} is no key: it must be one of {', '.join(types)}")
+        wanted = types[key]
+        if isinstance(wanted, type) and is_dataclass(wanted):
+            _check_shape(value, wanted, _inside(place, key))
+        elif get_origin(wanted) is dict and not isinstance(value, dict):
+            raise ConfigError(f"{_inside(place, key)} must be a mapping of keys")
+        elif get_origin(wanted) is list and not isinstance(value, list):
+            raise ConfigError(f"{_inside(place, key)} must be a list, like [{'' if value is None else repr(value)}]")
+
+
+def _inside(place: str, key: object) -> str:
+    """Return the dotted name of a key."""
+    return f"{place}.{key}" if place else str(key)
 
 
 def dump_config(config: Config) -> str:

@@ -173,8 +173,10 @@ def load_study(path: Path, folder: Path, machine: Sequence[str] = ()) -> Study:
 def _read(path: Path) -> StudyFile:
     try:
         file = _typed(yaml.load(path.read_text(encoding="utf-8"), _StrictLoader))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the study {path}: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"cannot read file={path}: {error.strerror}; name the YAML file of a study") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"cannot read file={path}: {error}") from error
     except RecursionError as error:
         raise ConfigError(
             f"{path} is too deep, or refers to itself: write out what an anchor (&) stands for"
@@ -205,7 +207,9 @@ def _typed(content: object) -> StudyFile:
         _check_words(f"arms.{name}", words)
     file = typed(content, StudyFile)
     # One by one: a mapping of frozen classes is more than OmegaConf can fill.
-    each = {str(name): typed(problem or {}, StudyProblem) for name, problem in (problems or {}).items()}
+    each = {
+        str(name): typed(problem or {}, StudyProblem, f"problems.{name}") for name, problem in (problems or {}).items()
+    }
     return replace(file, problems=each)
 
 

@@ -409,7 +409,7 @@ def test_a_record_that_does_not_fit_is_refused_in_one_line(replies, tmp_path):
     ("words", "message"),
     [
         ([], "file is missing"),
-        (["file=nowhere.yaml"], "cannot read the study nowhere.yaml"),
+        (["file=nowhere.yaml"], "cannot read file=nowhere.yaml: No such file or directory"),
         (["file=nowhere.yaml", "minutes=soon"], "minutes=soon is no time"),
         (["file=nowhere.yaml", "reserve=-1"], "reserve=-1 is no time"),
         (["file=nowhere.yaml", "seeds=3"], "seeds is no option here"),
