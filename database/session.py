@@ -35,20 +35,22 @@ CHECKPOINT_PAGES = 4096
 #: The advisory lock of a PostgreSQL database that a process holds while it changes the tables: any number of our own.
 MIGRATION_LOCK = 0x746865746165766F
 DAMAGED = "the file is damaged: save what is left with `sqlite3 FILE .recover`, or put a copy in its place"
+#: How a cure ends: the failure may come before a run is stored, in one that goes on, or while one is looked at.
+_AGAIN = "then try again, or resume the run if it has begun"
 #: The cure for each failure that a user can mend, by words of the driver's message.
 CURES = (
     # SQLite
-    ("locked", "another program holds it: end that program, then resume the run"),
-    ("full", "free some space on the disk, then resume the run"),
-    ("disk I/O error", "check the disk, its space and the limit of a file's size, then resume the run"),
-    ("readonly", "make the file and its folder writable, then resume the run"),
+    ("locked", f"another program holds it: end that program, {_AGAIN}"),
+    ("full", f"free some space on the disk, {_AGAIN}"),
+    ("disk I/O error", f"check the disk, its space and the limit of a file's size, {_AGAIN}"),
+    ("readonly", f"make the file and its folder writable, {_AGAIN}"),
     ("unable to open", "check that its folder is there and writable"),
     ("malformed", DAMAGED),
     ("not a database", f"it is something else, or {DAMAGED}"),
     ("UNIQUE", "it is stored already: a run must not be written by two programs at once"),
     # PostgreSQL
     ("duplicate key", "it is stored already: a run must not be written by two programs at once"),
-    ("No space left", "free some space on the server's disk, then resume the run"),
+    ("No space left", f"free some space on the server's disk, {_AGAIN}"),
     ("Connection refused", "start the server, or correct the host and port in database.url"),
     ("Is the server running", "start the server, or correct the host and port in database.url"),
     ("could not translate host", "correct the host in database.url"),
@@ -57,8 +59,8 @@ CURES = (
     ("no password supplied", "add the password to database.url: postgresql+psycopg://USER:PASSWORD@HOST/NAME"),
     ("does not exist", "create it on the server, or correct the name in database.url"),
     ("permission denied", "let the user of database.url create and write tables, or name another"),
-    ("connection slots", "let the server take more connections (max_connections), then resume the run"),
-    ("too many clients", "let the server take more connections (max_connections), then resume the run"),
+    ("connection slots", f"let the server take more connections (max_connections), {_AGAIN}"),
+    ("too many clients", f"let the server take more connections (max_connections), {_AGAIN}"),
 )
 #: What a URL may name, and the driver that is used for it.
 DRIVERS = {
@@ -157,7 +159,7 @@ def store_error(where: str, error: DBAPIError | PoolTimeoutError) -> StoreError:
     """Return the error of one line for what the driver or the pool reported."""
     cause = error.orig if isinstance(error, DBAPIError) else error
     reason = " ".join(str(cause).split())
-    cure = next((cure for word, cure in CURES if word in reason), "see that it can be reached, then resume the run")
+    cure = next((cure for word, cure in CURES if word in reason), f"see that it can be reached, {_AGAIN}")
     return StoreError(f"the database {where} failed ({reason}): {cure}")
 
 

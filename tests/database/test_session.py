@@ -235,7 +235,7 @@ def test_a_database_that_another_program_holds_is_an_error_of_one_line(path: Pat
     other.execute("BEGIN IMMEDIATE")
     storage = Storage(connect(f"sqlite:///{path}?timeout=0", create=False))
 
-    with pytest.raises(StoreError, match=r"locked.*end that program, then resume"), storage.writing():
+    with pytest.raises(StoreError, match=r"locked.*end that program, then try again, or resume"), storage.writing():
         pass
     other.close()
     with storage.writing() as connection:  # and it is not broken for good

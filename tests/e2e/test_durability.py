@@ -180,7 +180,7 @@ def test_a_run_in_a_read_only_archive_can_be_looked_at(evolve, replies, tmp_path
 
 
 def test_a_database_that_another_program_holds_stops_the_run(evolve, replies, tmp_path):
-    """One line that says to end it."""
+    """One line that says to end it, and to try again, as no run has begun that could be resumed."""
     file = tmp_path / "shared.db"
     other = sqlite3.connect(file)
     other.execute("create table busy (id integer)")
@@ -190,7 +190,8 @@ def test_a_database_that_another_program_holds_stops_the_run(evolve, replies, tm
         *trivial(replies([program(1)]), tmp_path / "run", *SMALL, f"database.url=sqlite:///{file}?timeout=0.2")
     )
 
-    stopped(done, 1, "shared.db", "locked", "end that program, then resume the run")
+    stopped(done, 1, "shared.db", "locked", "end that program, then try again")
+    assert not (tmp_path / "run").exists()
     other.close()
 
 
