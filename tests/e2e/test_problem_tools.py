@@ -82,6 +82,20 @@ def test_a_new_problem_is_fit_and_runs(evolve, replies, tmp_path):
     assert "my_ruler" in (tmp_path / "my_ruler" / "problem.yaml").read_text()
 
 
+def test_a_new_problem_leaves_the_limits_to_the_prompt(evolve, replies, tmp_path):
+    """With another limit than the folder's, no sentence of the prompt names the old one."""
+    assert evolve("new", "my_ruler").returncode == 0
+    options = ("problem.path=my_ruler", "problem.wall_s=20", "sandbox.require=none", "run.dir=run", "budget.steps=1")
+    sizes = ("rollout.parents=1", "rollout.samples=1")
+    assert evolve("run", *options, *sizes, "engine=scripted", f"engine.file={replies([REPLY])}").returncode == 0
+    shown = json.loads(evolve("show", "run=run", "program=1", "format=json").stdout)
+    prompt = "".join(message["content"] for message in shown["prompt"])
+
+    assert "The program gets 20 seconds" in prompt
+    assert prompt.count("second") == 1
+    assert "seconds" not in (tmp_path / "my_ruler" / "problem.yaml").read_text(encoding="utf-8")
+
+
 def test_a_task_whose_own_evaluator_is_believed_is_fit(evolve):
     """Changed metrics are as good as others there: the checkup says so, and finds no fault in it."""
     task = Path(__file__).parents[1] / "problems" / "openevolve_task"
