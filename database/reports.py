@@ -215,7 +215,8 @@ class RunReports(RunAccess):
         return select(identity).where(ConfirmationRow.run_id == self.record.id, ConfirmationRow.confirmed.is_(False))
 
     def _no(self, noun: str, number: int) -> NotFoundError:
-        return NotFoundError(f"run {self.record.id} has no {noun} {number}: list its programs with `evolve show`")
+        cure = "list its best programs with `evolve show run=DIR view=best`"
+        return NotFoundError(f"run {self.record.id} has no {noun} {number}: {cure}")
 
 
 def _gained(direction: Direction) -> ColumnElement[bool]:

@@ -106,7 +106,7 @@ def test_each_view_is_printed_as_text_and_as_json(view, climb, capsys):
         (["run={climb}", "view=tree"], "summary, best, outcomes, moves, islands"),
         (["run={climb}", "program=1", "view=steps"], "attempt, lineage"),
         (["run={climb}", "program=first"], "program=first is no id"),
-        (["run={climb}", "program=99"], "no attempt 99"),
+        (["run={climb}", "program=99"], "no attempt 99: list its best programs with `evolve show run=DIR view=best`"),
         (["run={climb}", "program=99", "view=lineage"], "no program 99"),
         (["run={climb}", "program=99999999999999999999"], "is no id"),
         (["run={climb}", "runs=elsewhere"], "exclude each other"),
