@@ -55,7 +55,8 @@ USAGE = """usage: evolve COMMAND [key=value ...]
   evolve study file=STUDY.yaml [minutes=N] [reserve=SECONDS] [to=DIR] [sandbox...=]
                                                                 make the runs of arms, problems and seeds, or go on
                                                                 with them, and write tables and pictures
-  evolve verify problem=NAME file=FILE [format=json]            check a construction exactly: JSON, .npy, CSV, text
+  evolve verify problem=NAME [problem.path=DIR] file=FILE [format=json]
+                                                                check a construction exactly: JSON, .npy, CSV, text
   evolve new NAME                                               write a problem folder that runs
   evolve doctor [problem=NAME [problem.path=DIR] [OPTION...]]   what this machine can do, or: is a problem fit
   evolve --version

@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,11 +11,11 @@ from rich.console import Console
 from evolve.compose import open_workshop
 from evolve.config.checks import one_of
 from evolve.confirm import fault_on_unseen
-from evolve.errors import InputError, ProblemError
+from evolve.errors import ConfigError, InputError, ProblemError
 from evolve.types import Outcome, Problem, ProblemKind, Record, Verdict
 from evolve.verifier import Judgement, JudgementKind, VerifierError, VerifierProcess
 from evolve.words import named_words, output_format, path_of
-from problems import load_problem, load_reader, openevolve, verifier_file
+from problems import load_problem, load_reader, openevolve, problem_names, verifier_file
 from problems.formats import plain, read_file
 from problems.judging import gain_over
 from sandbox import Tier
@@ -29,11 +29,10 @@ def verify(words: Sequence[str], console: Console) -> int:
 
     A Python file, or a rule in JSON, is run in the sandbox; all else is a construction, ours or as others publish it.
     """
-    named, _ = named_words(words, required=("problem", "file"), optional=("format", "problem.path", "sandbox.require"))
+    named, _ = named_words(words, required=("file",), optional=("problem", "problem.path", "format", "sandbox.require"))
     as_json = output_format(named) == "json"
     one_of("sandbox.require", named.get("sandbox.require", "lite"), Tier)
-    path = named.get("problem.path")
-    problem = load_problem(named["problem"], None if path is None else path_of("problem.path", path).resolve())
+    problem = _problem(named)
     file = path_of("file", named["file"])
     if problem.kind is ProblemKind.RULE or file.suffix == ".py":
         judgement = _play(problem, _program(file), require=named.get("sandbox.require", "lite"))
@@ -46,6 +45,18 @@ def verify(words: Sequence[str], console: Console) -> int:
     else:
         _print(console, problem, verdict, judgement.violations)
     return 0 if verdict.valid else 1
+
+
+def _problem(named: Mapping[str, str]) -> Problem:
+    """Return the problem that the words name; one of your own may be named by its folder alone, as in `evolve run`."""
+    path = named.get("problem.path")
+    if path is not None:
+        folder = path_of("problem.path", path).resolve()
+        return load_problem(named.get("problem", folder.name), folder)
+    if "problem" not in named:
+        names = ", ".join(problem_names())
+        raise ConfigError(f"no problem is named: add problem=NAME (one of {names}), or problem.path=DIR for your own")
+    return load_problem(named["problem"])
 
 
 def _read(file: Path) -> object:

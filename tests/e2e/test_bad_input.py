@@ -47,6 +47,8 @@ def refused(done, *parts: str) -> None:
         (["verify", "problem=circle_packing"], ["file is missing"]),
         (["verify", "problem=circle_packing", "file=absent.json"], ["absent.json"]),
         (["verify", "problem=nonsense", "file=x.json"], ["circle_packing"]),
+        (["verify", "file=x.json"], ["no problem is named: add problem=NAME", "problem.path=DIR", "circle_packing"]),
+        (["verify", "problem.path=/nowhere", "file=x.json"], ["/nowhere"]),
         (["verify", "problem=circle_packing", "file=x.json", "format=xml"], ["text or json"]),
         (["verify", "problem=circle_packing", "file=x.json", "sandbox.require=foo"], ["full"]),
         (["doctor", "loud=yes"], ["loud", "problem=NAME"]),
@@ -307,6 +309,17 @@ def test_verify_judges_a_construction_exactly(evolve, tmp_path):
     assert "overlap" in refusal["reason"]
     assert refusal["repaired"] == pytest.approx(26 / 16, abs=0.1)
     assert evolve("verify", "problem=circle_packing", f"file={good}").returncode == 0
+
+
+def test_verify_takes_the_folder_of_a_problem_alone(evolve, tmp_path):
+    """Its name is the folder's then, as for a run; the help names both words."""
+    file = tmp_path / "answer.json"
+    file.write_text("7", encoding="utf-8")
+
+    verdict = evolve("verify", f"problem.path={TRIVIAL}", f"file={file}", "format=json")
+
+    assert json.loads(verdict.stdout)["score"] == 7.0, verdict.stderr
+    assert "evolve verify problem=NAME [problem.path=DIR] file=FILE" in evolve("verify", "--help").stdout
 
 
 def test_verify_plays_a_rule(evolve, tmp_path):
