@@ -35,7 +35,7 @@ def doctor(words: Sequence[str], console: Console) -> int:
         f"{len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}",
         f"GPU: {gpus()}",
         f"engine vllm: {_vllm()}",
-        "engine server: ready; any OpenAI-compatible URL (engine=server engine.url=...)",
+        "engine server: ready; any OpenAI-compatible URL (engine=server engine.url=... model=NAME)",
         "engine scripted: ready; replays recorded completions (engine=scripted engine.file=...)",
         f"models by name: {', '.join(KNOWN_MODELS)}; or a hub id, a folder, a GGUF file",
         f"problems: {', '.join(problem_names())}; or your own (problem.path=DIR)",

@@ -94,7 +94,11 @@ def parse_options(words: Sequence[str]) -> Config:
         with initialize_config_module(config_module="configs", version_base="1.3"):
             overrides = [_quoted(_absolute(word)) for word in _name_external(words)]
             node = compose(config_name="run", overrides=overrides)
-        return _checked(_to_config(node))
+        config = _checked(_to_config(node))
+        # The default is a model for this machine, whose name means nothing to a server.
+        if isinstance(config.engine, ServerConfig) and not dict(word.split("=", 1) for word in words).get("model"):
+            raise ConfigError("engine=server needs model=NAME, the name of a model that the server serves")
+        return config
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_one_line(error, words)) from error
     finally:

@@ -151,7 +151,8 @@ class Config:
     """All options of `evolve run`.
 
     Attributes:
-        model: A hub id, a folder, a GGUF file, or a name that `evolve doctor` lists; of a server, its model's name.
+        model: A hub id, a folder, a GGUF file, or a name that `evolve doctor` lists; of a server, its model's name,
+            which must be given.
         model_cache: Where resolved models are kept.
     """
 

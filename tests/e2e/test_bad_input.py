@@ -213,13 +213,13 @@ def test_a_run_folder_in_use_is_left_alone(evolve, replies, tmp_path):
 
 @pytest.mark.parametrize(
     ("engine", "missing"),
-    [("scripted", "engine.file"), ("server", "engine.key_file")],
+    [(["engine=scripted"], "engine.file"), (["engine=server", "model=m"], "engine.key_file")],
 )
 def test_a_file_that_the_engine_lacks_is_told_before_there_is_a_run(engine, missing, evolve, replies, tmp_path):
     """No folder is left, so that the corrected command can name it again."""
     run = tmp_path / "run"
     words = trivial(replies([program(1)]), run, "budget.steps=1", "rollout.parents=1", "rollout.samples=1")
-    wrong = [word for word in words if not word.startswith("engine")] + [f"engine={engine}", f"{missing}=absent"]
+    wrong = [word for word in words if not word.startswith("engine")] + [*engine, f"{missing}=absent"]
 
     refused(evolve(*wrong), f"{missing}={tmp_path / 'absent'}", "No such file")
     assert not run.exists()

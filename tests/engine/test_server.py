@@ -351,7 +351,7 @@ def test_a_key_file_that_is_no_text_is_refused(tmp_path):
     """A wrong file is named before any request, and nothing of it is shown."""
     file = tmp_path / "key"
     file.write_bytes(bytes(range(128, 256)))
-    words = ["problem=circle_packing", "engine=server", f"engine.key_file={file}"]
+    words = ["problem=circle_packing", "engine=server", "model=m", f"engine.key_file={file}"]
 
     with pytest.raises(ConfigError, match=r"key is no text: it must hold the API key alone$"):
         build_engine(parse_options(words), None)

@@ -73,6 +73,8 @@ def test_a_variant_brings_its_own_options():
         (["problem=circle_packing", "engine=server", "engine.retries=-1"], "at least 0"),
         (["problem=circle_packing", "engine=server", "engine.timeout_s=0"], "above 0"),
         (["problem=circle_packing", "engine=scripted"], "engine.file is missing"),
+        (["problem=circle_packing", "engine=server"], "engine=server needs model=NAME"),
+        (["problem=circle_packing", "engine=server", "model="], "engine=server needs model=NAME"),
         (["problem=circle_packing", "rollout.parents=two"], "rollout.parents=two"),
         (["problem=circle_packing", "rollout.parents=2", "rollout.parents=2.5"], "rollout.parents=2.5: "),
         (["problem=circle_packing", "rollout.parents=0"], "at least 1"),
@@ -250,7 +252,7 @@ def test_a_resume_refuses_what_it_cannot_take(word, message):
 def test_a_path_is_read_alike_when_a_run_begins_and_when_it_is_resumed(tmp_path, monkeypatch):
     """Relative, in the home folder, or with what YAML would take for a mapping; `null` stands for none in both."""
     monkeypatch.chdir(tmp_path)
-    server = ["problem=circle_packing", "engine=server"]
+    server = ["problem=circle_packing", "engine=server", "model=m"]
     text = dump_config(parse_options([*server, "engine.key_file=old"]))
 
     for value in ("key", "~/key", "a: b", "'key'", "null"):

@@ -51,7 +51,7 @@ def large_model(tmp_path):
         (("learner.trained_samples=9", "rollout.samples=8"), r"trained_samples=9 is more .* rollout\.samples=8"),
         (("sampling.top_p=0.9",), r"sampling\.top_p must be 1, not 0\.9"),
         (("sampling.temperature=0",), r"sampling\.temperature must be above 0"),
-        (("engine=server",), r"needs engine=vllm, not server"),
+        (("engine=server", "model=m"), r"needs engine=vllm, not server"),
         (
             ("learner.report_to=[nowhere]",),
             r"learner\.report_to=nowhere is no tracker: it must be one of .*tensorboard",
@@ -221,7 +221,7 @@ def test_without_the_extra_one_line_names_it(tmp_path):
         "from evolve.cli import call\n"
         "sys.exit(call(sys.argv[1:]))\n"
     )
-    words = ("run", *WORDS, "engine=server", "sandbox.require=none", f"run.dir={tmp_path / 'run'}")
+    words = ("run", *WORDS, "engine=server", "model=m", "sandbox.require=none", f"run.dir={tmp_path / 'run'}")
     done = subprocess.run(
         [sys.executable, "-c", script, *words], capture_output=True, text=True, timeout=100, check=False
     )
