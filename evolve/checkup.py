@@ -1,5 +1,6 @@
 """The command `evolve doctor problem=NAME`: is a problem fit to be searched, before a token is spent?"""
 
+import itertools
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -8,8 +9,9 @@ from pathlib import Path
 from rich.console import Console
 
 from evolve.compose import Workshop, build_budget, check_seed, problem_of, workshop_of
-from evolve.config import Config
-from evolve.errors import ProblemError
+from evolve.config import Config, ServerConfig
+from evolve.engine.build import reach_server
+from evolve.errors import EngineError, ProblemError
 from evolve.evaluate import Evaluator
 from evolve.garbage import Garbage, garbage, garbage_rules, longest_list, mutants
 from evolve.report import draw_construction
@@ -36,13 +38,13 @@ class Finding:
 
 
 def checkup(config: Config, console: Console) -> int:
-    """Check the configured run's problem and print what was found; exit code 0 fit, 1 not."""
+    """Check the configured run's problem, and its server if it has one, and print it; exit code 0 fit, 1 not."""
     problem = problem_of(config)
     console.out(f"{problem.title} ({problem.unit}, {problem.direction} is better), {problem.folder}", highlight=False)
     healthy = True
     with workshop_of(config, problem) as workshop:
         runs = check_seed(workshop, seed=config.run.seed)
-        for finding in findings(workshop, runs):
+        for finding in itertools.chain(_server(config), findings(workshop, runs)):
             healthy = healthy and not finding.faults
             console.out(f"{'FAULT' if finding.faults else 'ok':5} {finding.what}", highlight=False)
             for fault in finding.faults[:_SHOWN]:
@@ -50,6 +52,15 @@ def checkup(config: Config, console: Console) -> int:
     for line in costs(config, problem, seed_s=max(run.wall_s for run in runs), workers=workshop.workers):
         console.out(f"      {line}", highlight=False)
     return 0 if healthy else 1
+
+
+def _server(config: Config) -> Iterator[Finding]:
+    """Yield whether the run's server is there, where the run has one."""
+    if isinstance(config.engine, ServerConfig):
+        try:
+            yield Finding(what=reach_server(config, config.engine))
+        except EngineError as error:
+            yield Finding(what="the server", faults=(str(error),))
 
 
 def findings(workshop: Workshop, runs: tuple[Evaluation, ...]) -> Iterator[Finding]:

@@ -11,6 +11,7 @@ from evolve.launch import ALONE, Place
 from evolve.protocols import Engine
 
 if TYPE_CHECKING:
+    from evolve.engine.server import ServerSettings
     from evolve.engine.vllm import VllmEngine
 
 
@@ -31,17 +32,9 @@ def build_engine(config: Config, model: Path | None, place: Place = ALONE) -> En
 
         return ScriptedEngine(Path(engine.file), latency_s=engine.latency_s)
     if isinstance(engine, ServerConfig):
-        from evolve.engine.server import ServerEngine, ServerSettings
+        from evolve.engine.server import ServerEngine
 
-        settings = ServerSettings(
-            url=engine.url,
-            model=config.model,
-            api_key=None if engine.key_file is None else _read_key(Path(engine.key_file)),
-            in_flight=engine.in_flight,
-            timeout_s=engine.timeout_s,
-            retries=engine.retries,
-        )
-        return ServerEngine(settings, _sampling(config))
+        return ServerEngine(_server_settings(config, engine), _sampling(config))
     if isinstance(engine, VllmConfig) and model is not None:
         from evolve.engine.apart import EngineApart, PolicyApart
 
@@ -60,6 +53,31 @@ def check_engine(config: Config) -> None:
     """
     if not isinstance(config.engine, VllmConfig):
         build_engine(config, None).close()
+
+
+def reach_server(config: Config, engine: ServerConfig) -> str:
+    """Return in words that the server is there; no completion is asked for.
+
+    Raises:
+        ConfigError: The key's file cannot be read, or an option cannot be used.
+        EngineError: The server cannot be reached, or refuses the key.
+    """
+    from evolve.engine.server import reach
+
+    return reach(_server_settings(config, engine))
+
+
+def _server_settings(config: Config, engine: ServerConfig) -> "ServerSettings":
+    from evolve.engine.server import ServerSettings
+
+    return ServerSettings(
+        url=engine.url,
+        model=config.model,
+        api_key=None if engine.key_file is None else _read_key(Path(engine.key_file)),
+        in_flight=engine.in_flight,
+        timeout_s=engine.timeout_s,
+        retries=engine.retries,
+    )
 
 
 def vllm_start(

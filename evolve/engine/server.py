@@ -35,6 +35,8 @@ _CURES = {
 }
 #: Longest pause between two tries where the server names none, in seconds.
 _LONGEST_PAUSE_S = 30.0
+#: How long a server may take to say which models it has, in seconds.
+_REACH_S = 10.0
 #: How much of a server's own message is repeated, in characters.
 _MESSAGE_CHARACTERS = 300
 #: No reply and no prompt has so many; databases hold all numbers below.
@@ -89,6 +91,32 @@ class _Trouble:
     pause_s: float | None = None
 
 
+def reach(settings: ServerSettings) -> str:
+    """Ask a server for its models, which costs no token, and return in words that it is there.
+
+    Some servers have no such list; that they answer is enough.
+
+    Raises:
+        EngineError: It cannot be reached within 10 s, or it refuses the key.
+    """
+    address = settings.url.rstrip("/") + "/models"
+    try:
+        response = httpx.get(address, headers=_headers(settings), timeout=_REACH_S)
+    except httpx.RequestError as error:
+        why = _one_line(str(error)) or type(error).__name__
+        raise EngineError(
+            f"{address} cannot be reached ({why}); see that the server runs, or correct engine.url"
+        ) from error
+    status = response.status_code
+    if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+        raise EngineError(f"{address} answered {status}: {_message(response)}; {_CURES[status]}")
+    return f"the server answers at {address} (it says {status}); no completion was tried"
+
+
+def _headers(settings: ServerSettings) -> dict[str, str]:
+    return {} if settings.api_key is None else {"Authorization": f"Bearer {settings.api_key}"}
+
+
 class ServerEngine:
     """Sends each wanted completion as one chat request, `in_flight` at once, and yields the answers as they come.
 
@@ -120,7 +148,7 @@ class ServerEngine:
         }
         self._slots = asyncio.Semaphore(settings.in_flight)
         self._client = httpx.AsyncClient(
-            headers={} if settings.api_key is None else {"Authorization": f"Bearer {settings.api_key}"},
+            headers=_headers(settings),
             limits=httpx.Limits(max_connections=settings.in_flight, max_keepalive_connections=settings.in_flight),
             timeout=None,  # `_answer` limits the whole request instead of each read
         )

@@ -125,6 +125,17 @@ def test_what_a_task_s_own_evaluator_says_is_not_called_verified(evolve, replies
         assert "at zero tolerance" not in text
 
 
+def test_the_doctor_tries_the_server_of_the_run(evolve):
+    """One that is not there is a fault beside a problem that has none."""
+    server = ("engine=server", "engine.url=http://127.0.0.1:1/v1", "model=m")
+
+    done = evolve("doctor", "problem=trivial", f"problem.path={TRIVIAL}", "sandbox.require=none", *server)
+
+    assert done.returncode == 1, done.stderr
+    assert done.stdout.count("FAULT") == 1
+    assert "FAULT the server\n      http://127.0.0.1:1/v1/models cannot be reached" in done.stdout
+
+
 def test_a_picture_that_fails_loses_nothing(evolve, replies, tmp_path):
     """The checkup calls it a fault; a run names the file in one line, after all else of its report is written."""
     folder = tmp_path / "mine"

@@ -45,7 +45,7 @@ class ChatServer:
             while head := await self._head(reader):
                 request_line, *lines = head.decode().split("\r\n")
                 headers = {key.lower(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-                body = json.loads(await reader.readexactly(int(headers["content-length"])))
+                body = json.loads(await reader.readexactly(int(headers.get("content-length", "0"))) or "{}")
                 number = len(self.bodies)
                 self.paths.append(request_line.split()[1])
                 self.headers.append(headers)

@@ -8,7 +8,7 @@ import pytest
 
 from evolve.engine import Sampling
 from evolve.engine.build import build_engine
-from evolve.engine.server import ServerEngine, ServerSettings
+from evolve.engine.server import ServerEngine, ServerSettings, reach
 from evolve.errors import ConfigError, EngineError
 from evolve.options import parse_options
 from evolve.types import FinishReason, Message, Request
@@ -28,6 +28,11 @@ def open_engine(url, *, in_flight=64, retries=3, timeout_s=20.0, api_key=None, b
         backoff_s=backoff_s,
     )
     return contextlib.closing(ServerEngine(settings, SAMPLING, jitter=random.Random(0)))
+
+
+def settings_of(url):
+    """Return the settings of a server that wants a key."""
+    return ServerSettings(url=url, model="m", api_key="secret", in_flight=1, timeout_s=1.0, retries=0)
 
 
 def ask(samples=1, group=0):
@@ -357,7 +362,26 @@ def test_a_key_file_that_is_no_text_is_refused(tmp_path):
         build_engine(parse_options(words), None)
 
 
+@pytest.mark.parametrize("status", [200, 404])
+def test_a_server_is_found_by_asking_for_its_models(status, say):
+    """Which costs no token; the key goes along, and a server without such a list is there all the same."""
+    server = say.serve(lambda _: say.Answer(status=status, body={"data": []}))
+
+    assert f"{server.url}/models (it says {status}); no completion was tried" in reach(settings_of(server.url + "/"))
+    assert server.paths == ["/v1/models"]
+    assert server.headers[0]["authorization"] == "Bearer secret"
+
+
+def test_a_server_that_refuses_the_key_is_told_from_one_that_is_not_there(say):
+    """Each with its own cure, at once and without another try."""
+    server = say.serve(lambda _: say.Answer(status=401, body={"error": {"message": "no such key"}}))
+
+    with pytest.raises(EngineError, match=r"answered 401: no such key; give a valid key"):
+        reach(settings_of(server.url))
+    with pytest.raises(EngineError, match=r"http://127\.0\.0\.1:1/v1/models cannot be reached .*correct engine\.url$"):
+        reach(settings_of("http://127.0.0.1:1/v1"))
+
+
 def test_the_key_does_not_show():
     """Neither in a traceback nor in a log."""
-    settings = ServerSettings(url="http://h/v1", model="m", api_key="secret", in_flight=1, timeout_s=1.0, retries=0)
-    assert "secret" not in repr(settings)
+    assert "secret" not in repr(settings_of("http://h/v1"))
