@@ -4,9 +4,10 @@ A merged program has an attempt of its own in the run that takes it in: of step 
 of this run made it; with the ids -1, -2, ... and no parent; its feedback says where it comes from. Its evaluations are
 those of the other run. What looks better there than the best, and was not checked yet, is left out: nobody would check
 it here. The memberships begin with a step of their own, in which no completion is made, so that the next step of
-`evolve resume` draws from the merged programs too.
+`evolve resume` draws from the merged programs too. It counts in `budget.steps` as any other.
 """
 
+import math
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 
 from database.store import RunStore
-from evolve.compose import build_selection, open_run, open_run_database, problem_of
+from evolve.compose import build_budget, build_selection, open_run, open_run_database, problem_of
 from evolve.config import Config, ProblemConfig
 from evolve.confirm import worth
 from evolve.errors import ConfigError, RunFolderError
@@ -68,7 +69,8 @@ def merge(words: Sequence[str], console: Console) -> int:
             selection = build_selection(config, problem)
             restore(selection, store)
             merged = take_in(store, selection, source, direction=problem.direction, count=min(int(count), _MOST))
-    console.print(_words(merged, origin, path), highlight=False, markup=False)
+            go_on = _go_on(path, _raised(config, store, problem.direction))
+    console.print(_words(merged, origin, go_on), highlight=False, markup=False)
     return 0
 
 
@@ -203,7 +205,7 @@ def _report(step: int, best: float, finished_s: float) -> StepReport:
     )
 
 
-def _words(merged: Merged, origin: Path, path: Path) -> str:
+def _words(merged: Merged, origin: Path, go_on: str) -> str:
     left_out = f"; {merged.known} that the run knows were left out" if merged.known else ""
     if merged.unchecked:
         left_out += (
@@ -215,9 +217,29 @@ def _words(merged: Merged, origin: Path, path: Path) -> str:
     best = merged.programs[0]
     return (
         f"{len(merged.programs)} programs merged, the best with {best.score!r} as program {best.id}{left_out}; "
-        f"go on with: {_go_on(path)}"
+        f"go on with: {go_on}"
     )
 
 
-def _go_on(path: Path) -> str:
-    return f"evolve resume {shlex.quote(f'run={path}')}"
+def _go_on(path: Path, options: Sequence[str] = ()) -> str:
+    return shlex.join(["evolve", "resume", f"run={path}", *options])
+
+
+def _raised(config: Config, store: RunStore, direction: Direction) -> list[str]:
+    """Return options that give a run as much again of each budget that is used up: it would end at once without."""
+    options = []
+    target = config.budget.score
+    if target is not None and direction.gain(bests(store, direction)[0].score(direction), target) >= 0:
+        options.append("budget.score=null")
+        config = replace(config, budget=replace(config.budget, score=None))
+    budget, last = build_budget(config), store.reports()[-1]
+    spent = {
+        "steps": (last.step, budget.steps),
+        "minutes": (last.finished_s / 60, budget.minutes),
+        "completions": (store.attempts_made(), budget.completions),
+        "tokens": (store.token_totals()[0], budget.tokens),
+    }
+    for name, (used, limit) in spent.items():
+        if limit is not None and used >= limit:
+            options.append(f"budget.{name}={math.ceil(used + max(limit, 1))}")
+    return options

@@ -1,6 +1,7 @@
 """`evolve merge`: another run's programs become members, and a resume draws from them."""
 
 import json
+import shlex
 import shutil
 import sqlite3
 from pathlib import Path
@@ -227,6 +228,43 @@ def test_how_to_go_on_is_quoted_for_a_shell(runs, tmp_path, capsys):
     assert f"has not begun: go on with `evolve resume 'run={run}'` first" in capsys.readouterr().err
     assert call(["merge", f"from={run}", f"to={rich}"]) == 2
     assert "has not begun: there is nothing to merge" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("budget", "raised"),
+    [
+        ({"steps": 1}, "budget.steps=3"),
+        ({"completions": 1}, "budget.completions=2"),
+        ({"tokens": 1}, "budget.tokens="),
+        ({"completions": 1, "score": 9}, "budget.score=null budget.completions=2"),
+        ({"steps": 9, "completions": 1}, "budget.completions=2"),
+        ({"steps": 1, "completions": 1}, "budget.steps=3 budget.completions=2"),
+    ],
+)
+def test_how_to_go_on_raises_each_budget_that_is_used_up(budget, raised, runs, replies, tmp_path, capsys):
+    """Typed as it is printed after a merge, which is a step and may reach the target, it makes another completion."""
+    run = tmp_path / "run"
+    limits = [f"budget.{name}={limit}" for name, limit in budget.items()]
+    assert call(trivial(replies([program(2), program(3)]), run, *CLIMB, *limits)) == 0
+    capsys.readouterr()
+
+    assert call(["merge", f"from={runs[0]}", f"to={run}"]) == 0
+    words = shlex.split(capsys.readouterr().out.partition("go on with: evolve ")[2])
+    assert " ".join(words[2:]).startswith(raised)
+    assert call(words) == 0
+    assert shown(capsys, f"run={run}")["completions"] > 1
+
+
+def test_how_to_go_on_needs_no_option_while_there_is_budget_left(runs, replies, tmp_path, capsys):
+    """A run that was stopped, say, has its budget still."""
+    run = tmp_path / "run"
+    assert call(trivial(replies([program(2)]), run, *CLIMB, "budget.steps=1")) == 0
+    text = (run / "run.yaml").read_text(encoding="utf-8")
+    (run / "run.yaml").write_text(text.replace("  steps: 1\n", "  steps: 9\n"), encoding="utf-8")
+    capsys.readouterr()
+
+    assert call(["merge", f"from={runs[0]}", f"to={run}"]) == 0
+    assert capsys.readouterr().out.endswith(f"go on with: evolve resume run={run}\n")
 
 
 def test_a_run_without_its_database_takes_nothing_in(runs, capsys):
