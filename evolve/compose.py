@@ -117,7 +117,7 @@ def open_workshop(
         problem: Whose programs are evaluated.
         require: The weakest tier of the sandbox that is accepted.
         workers: Evaluations at once.
-        packages: What programs may import beside numpy and scipy.
+        packages: What is imported before programs run, beside numpy and scipy.
         cpus: Processors that programs may use; all if empty.
 
     Raises:

@@ -17,13 +17,13 @@ def fingerprint_of(problem: Problem, packages: Sequence[str]) -> str:
     """Return a hash of what decides what a program is worth.
 
     That is the files in the problem's folder, of any kind but not of folders in it, and but for its picture, which
-    judges nothing; the limits of an evaluation and what may be imported; and of this package what the verifier imports:
-    other files may change. A task that brings its evaluator along has it in its harness, with the files that go into
-    the sandbox.
+    judges nothing; the limits of an evaluation and the packages that the run names; and of this package what the
+    verifier imports: other files may change. A task that brings its evaluator along has it in its harness, with the
+    files that go into the sandbox.
 
     Args:
         problem: The problem, with the limits of the run.
-        packages: What programs may import beside numpy and scipy.
+        packages: What is imported before programs run, beside numpy and scipy.
 
     Raises:
         ProblemError: The verifier, or what it imports, is no Python.

@@ -31,8 +31,9 @@ def open_sandbox(
 
     Args:
         require: The weakest tier that is acceptable.
-        preload: Modules that programs find imported; their packages are what programs can import besides the standard
-            library. What they register with `os.register_at_fork` does not run before a program starts.
+        preload: Modules that programs find imported. Besides the standard library programs can import all that lies in
+            the folders of these packages, such as site-packages. What the modules register with `os.register_at_fork`
+            does not run before a program starts.
         cpus: Processors that programs may use; all if empty.
 
     Raises:

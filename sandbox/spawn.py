@@ -60,7 +60,7 @@ class Blueprint:
 
     Attributes:
         tier: The tier to build, exactly.
-        preload: Modules to import, whose packages programs can import from.
+        preload: Modules to import. From the folders that hold their packages programs can import anything.
         off: Layers to leave out, for the test that proves that each is needed.
         landlock_abi: Newest Landlock ABI to use, for the test that older kernels are served.
         runs: Evaluations after which a zygote is replaced.

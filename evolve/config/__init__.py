@@ -61,7 +61,9 @@ class ProblemConfig:
         path: The folder of a problem that lies outside the project.
         wall_s: Seconds that one evaluation may take; None for what the problem's folder says.
         memory_mib: Memory of one evaluation in MiB; the same.
-        packages: What programs may import beside numpy and scipy; they must be installed here.
+        packages: What is imported before programs run, beside numpy and scipy; it must be installed here. This is no
+            limit: programs can import all that lies in the folders of these packages, as in that of numpy. The prompt
+            does not name them: the problem's statement must.
     """
 
     name: str = "???"
