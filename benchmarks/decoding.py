@@ -21,7 +21,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import torch
@@ -132,7 +131,7 @@ def first_prompts(config: Config, problem: Problem, groups: int) -> list[Chat]:
     parent = Program(
         id=0, parent_id=None, step=0, identity="", source=problem.seed_source, outcome=Outcome.VALID, score=0.0
     )
-    every = [prompter.messages(parent, [], None, Random(group)) for group in range(groups)]
+    every = [prompter.messages(parent, [], None, prompter.move(group, seed=0)) for group in range(groups)]
     return [[{"role": message.role, "content": message.content} for message in messages] for messages in every]
 
 

@@ -13,12 +13,10 @@ its program and what came of it.
 """
 
 import json
-import random
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +57,7 @@ def messages_of(
     config: Config, problem: Problem, model: Path | None, parent: Program, move: str | None
 ) -> tuple[Message, ...]:
     """Return the prompt that asks a move of a parent, or none."""
-    asked = replace(problem, moves=() if move is None else (move,))
-    return compose.build_prompter(config, asked, model).messages(parent, [], None, random.Random(0))
+    return compose.build_prompter(config, problem, model).messages(parent, [], None, move)
 
 
 def judged(completion: Completion, parent: Program, workshop: compose.Workshop) -> dict[str, Any]:

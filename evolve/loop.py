@@ -11,7 +11,6 @@ beside them: neither the engine nor the sandbox waits for the last one.
 
 import contextlib
 import functools
-import random
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -201,9 +200,9 @@ class Evolution:
         failure = parts.store.last_failure(parent.id, before_step=step) if parts.prompter.settings.failure else None
         # Only an evaluator of a task's own has anything to say of a valid program.
         remark = "" if parts.problem.harness is None else parts.store.attempt(parent.id).evaluations[0].feedback
-        rng = random.Random(f"{seed}:prompt")
+        move = parts.prompter.move((step - 1) * self._settings.parents + group, seed=self._settings.seed)
         ancestors = self._ancestors(parent, parts.prompter.settings.ancestors)
-        messages = parts.prompter.messages(parent, inspirations, failure, rng, ancestors=ancestors, remark=remark)
+        messages = parts.prompter.messages(parent, inspirations, failure, move, ancestors=ancestors, remark=remark)
         return GroupPrompt(step=step, group=group, draw=draw, parent=parent, messages=messages)
 
     def _ancestors(self, parent: Program, most: int) -> list[Program]:

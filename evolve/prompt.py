@@ -34,7 +34,7 @@ class PromptSettings:
             programs: a model of 1.5 billion parameters gained from programs in its prompt, and wrote no edit in 1,279
             of 1,280 replies when it was asked for them, so that differences are no language for it. 0 shows none.
         failure: Whether the last failure of the parent's children is shown.
-        moves: Whether one of the problem's ideas is drawn and shown.
+        moves: Whether one of the problem's ideas is shown.
         focus: Whether a move that begins with `In NAME:`, NAME being a function of the parent, is asked of that
             function alone: the prompt shows it and its versions in the other programs, and a reply in full is that
             function. Shown the whole program, a
@@ -110,12 +110,28 @@ class Prompter:
             python=".".join(platform.python_version_tuple()[:2]),
         )
 
+    def move(self, number: int, *, seed: int) -> str | None:
+        """Return the idea of a prompt; None where the settings or the problem have none.
+
+        They are dealt like cards, all before one comes again, so that a short run tries each of them; the order differs
+        from round to round.
+
+        Args:
+            number: Of the prompt in the run, from 0.
+            seed: Of the run.
+        """
+        moves = self._problem.moves
+        if not (self.settings.moves and moves):
+            return None
+        turn, place = divmod(number, len(moves))
+        return random.Random(f"{seed}:moves:{turn}").sample(moves, len(moves))[place]
+
     def messages(
         self,
         parent: Program,
         inspirations: Sequence[Program],
         failure: Failure | None,
-        rng: random.Random,
+        move: str | None,
         *,
         ancestors: Sequence[Program] = (),
         remark: str = "",
@@ -126,11 +142,10 @@ class Prompter:
             parent: Shown last, with its score at full precision.
             inspirations: Shown before it, the worst first, so that programs improve down the page.
             failure: How a child of the parent failed; shown where the settings ask for it.
-            rng: Draws the move; it is consumed.
+            move: An idea to try, as `move` deals them; None for none.
             ancestors: Of the parent, oldest first, as they are shown; an inspiration that is one of them is shown once.
             remark: What the task's own evaluator said of the parent, beside its score.
         """
-        move = rng.choice(self._problem.moves) if self.settings.moves and self._problem.moves else None
         function = self._function(move, parent)
         closing = self._closing(parent, function, failure, remark, move)
         direction = self._problem.direction

@@ -1,6 +1,5 @@
 """What the model reads."""
 
-import random
 from dataclasses import replace
 
 import pytest
@@ -29,9 +28,10 @@ def program(number: int, score: float, body: str = "    return 0") -> Program:
     )
 
 
-def text(parent, inspirations=(), failure=None, settings=SETTINGS, problem=PROBLEM, seed="s", ancestors=()):
+def text(parent, inspirations=(), failure=None, settings=SETTINGS, problem=PROBLEM, number=0, ancestors=()):
     prompter = Prompter(problem, settings)
-    messages = prompter.messages(parent, inspirations, failure, random.Random(seed), ancestors=ancestors)
+    move = prompter.move(number, seed=7)
+    messages = prompter.messages(parent, inspirations, failure, move, ancestors=ancestors)
     assert [message.role for message in messages] == ["system", "user"]
     return messages[1].content
 
@@ -96,12 +96,21 @@ def test_failures_are_quoted_and_cannot_break_out():
     assert "ValueError" not in hidden
 
 
-def test_a_move_is_drawn_from_the_problems_own():
-    """Each move turns up; the same random generator draws the same one; switched off there is none."""
-    pages = {text(program(1, 1.0), seed=str(i)) for i in range(20)}
+def test_moves_are_dealt_like_cards():
+    """All come before one comes again, each round in an order of its own; the same for the same seed of a run."""
+    moves = tuple(f"Idea {number}." for number in range(7))
+    prompter = Prompter(replace(PROBLEM, moves=moves), SETTINGS)
+    rounds = [tuple(prompter.move(7 * turn + place, seed=3) for place in range(7)) for turn in range(4)]
 
-    assert {move for move in PROBLEM.moves if any(move in page for page in pages)} == set(PROBLEM.moves)
-    assert text(program(1, 1.0), seed="a") == text(program(1, 1.0), seed="a")
+    assert [set(dealt) for dealt in rounds] == [set(moves)] * 4
+    assert len(set(rounds)) == 4
+    assert rounds[0] == tuple(prompter.move(place, seed=3) for place in range(7))
+    assert rounds[0] != tuple(prompter.move(place, seed=4) for place in range(7))
+
+
+def test_the_move_is_in_the_prompt_unless_it_is_switched_off():
+    """The first that is dealt is one of the problem's."""
+    assert sum(move in text(program(1, 1.0)) for move in PROBLEM.moves) == 1
     assert not any(move in text(program(1, 1.0), settings=replace(SETTINGS, moves=False)) for move in PROBLEM.moves)
 
 
@@ -149,7 +158,7 @@ def test_a_run_asks_for_functions_alone_unless_it_is_told_not_to():
         problem = problem_of(config)
         parent = replace(program(1, 1.0), source=problem.seed_source)
         prompter = build_prompter(config, problem, None)
-        pages = [prompter.messages(parent, [], None, random.Random(seed))[1].content for seed in range(60)]
+        pages = [prompter.messages(parent, [], None, prompter.move(n, seed=1))[1].content for n in range(60)]
         found.append(sum("Write a better compute_radii" in page for page in pages))
 
     assert found[0] > 0
