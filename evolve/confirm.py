@@ -1,10 +1,10 @@
 """Is a new best what it seems? Nothing is shown as a best before it is confirmed.
 
 A program that beats the best so far has been run with the run's own two seeds, by which its whole lineage was chosen.
-It is run twice more, with seeds that no program has seen, each time judged by a fresh verifier process; and another
-fresh process verifies its best construction again, as it is stored. A rule plays instances that are drawn for the
-check, where its problem can draw some. What fails is in quarantine: its reason is kept and shown, it is no best, and it
-does not enter the population, where it would be bred from for its luck.
+It is run twice more, with seeds that no other program of the run gets, each time judged by a fresh verifier process;
+and another fresh process verifies its best construction again, as it is stored. A rule plays instances that are drawn
+for the check, where its problem can draw some. What fails is in quarantine: its reason is kept and shown, it is no
+best, and it does not enter the population, where it would be bred from for its luck.
 """
 
 import threading

@@ -285,7 +285,7 @@ class Evolution:
         return attempt
 
     def _known(self, child: Child, prompt: GroupPrompt, _: Completion) -> Program | None:
-        """Return the program of an earlier step, or the parent, that the child repeats."""
+        """Return the program of an earlier step, or the parent, that the child repeats; a replay asks whose it is."""
         if child.identity == prompt.parent.identity:
             return prompt.parent
         known = self._parts.store.known(child.identity, before_step=prompt.step)
