@@ -76,7 +76,14 @@ def _report(planned: Study, booked: Booked, outside: Outside, words: Sequence[st
 
 
 def _go_on(words: Sequence[str]) -> str:
-    return f"go on with: {shlex.join(['evolve', 'study', *words])}"
+    """Return the command that goes on: the one that was given, but for a time in which no run is made."""
+    making = [word for word in words if not _is_no_time(word)]
+    return f"go on with: {shlex.join(['evolve', 'study', *making])}"
+
+
+def _is_no_time(word: str) -> bool:
+    name, _, value = word.partition("=")
+    return name == "minutes" and float(value) == 0
 
 
 def _say(outside: Outside, text: str) -> None:

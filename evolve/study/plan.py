@@ -139,8 +139,8 @@ class _StrictLoader(yaml.SafeLoader):
 def load_study(path: Path, folder: Path, machine: Sequence[str] = ()) -> Study:
     """Read a study's file and check every arm's options on every problem.
 
-    The runs go by seed, then by problem, then by arm: of a study that is cut short, all arms have the same number of
-    seeds, but for the last. Among the arms of a problem and seed, those with the same engine go together.
+    The runs go by seed, then by engine, then by problem and by arm: of a study that is cut short, all arms have the same
+    number of seeds, but for the last, and a process loads no model twice for one seed.
 
     Args:
         path: The file.
@@ -164,8 +164,7 @@ def load_study(path: Path, folder: Path, machine: Sequence[str] = ()) -> Study:
             config=_seeded(configs[name, arm], seed, folder / name / f"{arm}-{seed}"),
         )
         for seed in file.seeds
-        for name in file.problems
-        for arm in _by_engine({arm: configs[name, arm] for arm in file.arms})
+        for name, arm in _by_engine(configs)
     ]
     return Study(name=path.stem, file=file, problems=problems, cells=cells, folder=folder)
 
@@ -269,9 +268,8 @@ def _seeded(config: Config, seed: int, folder: Path) -> Config:
     return replace(config, run=replace(config.run, dir=str(folder), seed=seed))
 
 
-def _by_engine(configs: Mapping[str, Config]) -> list[str]:
-    """Return the arms, those with the same engine beside each other, else in their own order."""
-    arms = list(configs)
-    keys = [engine_key(configs[arm]) for arm in arms]
-    # The sort is stable: each arm stands where the first one with its engine does.
-    return sorted(arms, key=lambda arm: keys.index(engine_key(configs[arm])))
+def _by_engine(configs: Mapping[tuple[str, str], Config]) -> list[tuple[str, str]]:
+    """Return the problems and arms, those with the same engine beside each other, else in their own order."""
+    keys = [engine_key(config) for config in configs.values()]
+    # The sort is stable: each stands where the first one with its engine does.
+    return sorted(configs, key=lambda pair: keys.index(engine_key(configs[pair])))

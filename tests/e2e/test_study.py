@@ -196,12 +196,14 @@ def test_a_booking_ends_in_time_and_the_next_goes_on(replies, tmp_path):
     file = make(tmp_path, texts, "engine.latency_s=1", arms={"plain": []}, completions=16)
     words = (f"file={file}", f"to={tmp_path / 'out'}")
 
+    _, nothing_made = call(*words, "minutes=0")
     code, text = call(*words, "minutes=0.0333", "reserve=0")
     made = rows(tmp_path / "all.db", "select count(*) from attempts where step > 0")
     again, whole = call(*words)
     idle, nothing = call(*words)
 
     assert (code, again, idle) == (0, 0, 0)
+    assert nothing_made.endswith(f"go on with: evolve study file={file} to={tmp_path / 'out'}\n")  # no minutes=0
     assert f"go on with: evolve study file={file}" in text
     assert not made or made[0][0] < 16
     assert "1 of 1 runs are finished" in whole
