@@ -1,7 +1,8 @@
 """Is a new best what it seems? Nothing is shown as a best before it is confirmed.
 
 A program that beats the best so far has been run with the run's own two seeds, by which its whole lineage was chosen.
-It is run twice more, with seeds that no other program of the run gets, each time judged by a fresh verifier process;
+It is run twice more, with seeds that no other program of the run gets, each time judged by a fresh verifier process,
+and may take half as much time again as the limit, to which it has kept;
 and another fresh process verifies its best construction again, as it is stored. A rule plays instances that are drawn
 for the check, where its problem can draw some. What fails is in quarantine: its reason is kept and shown, it is no
 best, and it does not enter the population, where it would be bred from for its luck.
@@ -11,6 +12,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 
 from evolve.evaluate import Evaluator
 from evolve.protocols import Observer, Store
@@ -124,7 +126,8 @@ class Confirmer:
 
     def _run(self, program_id: int, source: str) -> tuple[Future[Evaluation], ...]:
         seeds = unseen_seeds(self._check.seed, program_id)
-        return tuple(self._pool.submit(self._evaluator.evaluate, source, seed=seed, afresh=True) for seed in seeds)
+        run = partial(self._evaluator.evaluate, source, again=True, afresh=True)
+        return tuple(self._pool.submit(run, seed=seed) for seed in seeds)
 
     def _confirm(self, attempt: Attempt) -> Confirmation:
         source, identity = attempt.source, attempt.identity
@@ -157,7 +160,7 @@ class Confirmer:
     def _again_if_lost(self, source: str, run: Evaluation) -> Evaluation:
         if run.outcome is not Outcome.LOST:
             return run
-        return self._evaluator.evaluate(source, seed=run.seed, afresh=True)
+        return self._evaluator.evaluate(source, seed=run.seed, again=True, afresh=True)
 
     def _fault(self, attempt: Attempt, runs: Sequence[Evaluation]) -> str:
         """Return why an attempt cannot be shown as a best, in one line; empty if it can."""
@@ -203,9 +206,10 @@ def fault_on_unseen(evaluator: Evaluator, source: str, score: float, *, seed: in
     """
     if not evaluator.plays_unseen:
         return ""
-    run = evaluator.evaluate(source, seed=seed, afresh=True, unseen=unseen)
+    play = partial(evaluator.evaluate, source, seed=seed, again=True, afresh=True, unseen=unseen)
+    run = play()
     if run.outcome is Outcome.LOST:
-        run = evaluator.evaluate(source, seed=seed, afresh=True, unseen=unseen)
+        run = play()
     if run.score is None:
         words = " ".join(run.feedback.split())[-_FEEDBACK:]
         return f"on instances that no program has seen it ended as {run.outcome.replace('_', ' ')}: {words}"

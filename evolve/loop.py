@@ -321,7 +321,7 @@ class Evolution:
         if len(runs) > 1 or score is None or parts.problem.direction.gain(score, self.best) <= 0:
             return runs
         other = seed if runs[0].seed == seed + 1 else seed + 1  # another search may have begun with that one
-        return *runs, parts.evaluator.evaluate(child.source, seed=other)
+        return *runs, parts.evaluator.evaluate(child.source, seed=other, again=True)
 
     def _harvest(self, futures: Sequence[Future[Attempt | None]]) -> list[Attempt]:
         """Wait for the attempts of this step and of earlier stragglers until few enough are left; those count later.

@@ -139,8 +139,8 @@ class _StrictLoader(yaml.SafeLoader):
 def load_study(path: Path, folder: Path, machine: Sequence[str] = ()) -> Study:
     """Read a study's file and check every arm's options on every problem.
 
-    The runs go by seed, then by engine, then by problem and by arm: of a study that is cut short, all arms have the same
-    number of seeds, but for the last, and a process loads no model twice for one seed.
+    The runs go by seed, then by engine, then by problem and by arm: of a study that is cut short, all arms have the
+    same number of seeds, but for the last, and a process loads no model twice for one seed.
 
     Args:
         path: The file.

@@ -13,6 +13,10 @@ LUCKY = (
     "```python\nimport random\n\n\ndef answer():\n"
     "    return 900 if random.random() in {random.Random(s).random() for s in (0, 1)} else 0\n```\n"
 )
+SLOW_AGAIN = (
+    "```python\nimport random\nimport time\n\n\ndef answer():\n"
+    "    time.sleep(0 if random.random() == random.Random(0).random() else 2.2)\n    return 900\n```\n"
+)
 
 
 @pytest.fixture
@@ -59,6 +63,18 @@ def test_a_best_without_a_confirmation_is_confirmed_on_resume(evolve, replies, t
     assert stored(run) == [(2, True)]
     assert "new best 41.0" in said
     assert json.loads((run / "report" / "best.json").read_text()) == 41
+
+
+def test_a_best_that_only_its_first_run_kept_within_the_limit_counts(evolve, replies, tmp_path):
+    """Its other runs, with the run's second seed and with unseen ones, take 2.2 s where the limit is 2 s."""
+    words = trivial(
+        replies([SLOW_AGAIN]), tmp_path / "run", "rollout.parents=1", "rollout.samples=1", "problem.wall_s=2"
+    )
+
+    said = evolve(*words, "budget.steps=1")
+
+    assert stored(tmp_path / "run") == [(1, True)]
+    assert "step 1: best 900.0" in said
 
 
 def test_luck_blocks_no_later_best(evolve, replies, tmp_path):

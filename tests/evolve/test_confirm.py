@@ -91,6 +91,8 @@ def child(number: int, body: str, evaluator):
 #: Wrong in every run but those with the seeds that each program is run with.
 ONE_SEED = f"900 if random.random() in {{random.Random(s).random() for s in ({SEED}, {SEED + 1})}} else -1"
 LUCKY = f"[5, 900][random.random() in {{random.Random(s).random() for s in ({SEED}, {SEED + 1})}}]"
+#: Seconds, but for the seeds that each program is run with.
+SLOW_UNSEEN = f"{{}} * (random.random() not in {{{{random.Random(s).random() for s in ({SEED}, {SEED + 1})}}}})"
 
 
 def test_what_is_reproducible_is_confirmed(check, store):
@@ -118,6 +120,24 @@ def test_a_program_that_only_works_with_the_seeds_of_the_run_is_in_quarantine(ch
     assert confirmer.in_quarantine(4)
     assert heard.confirmations == [(4, False)]
     assert [one.attempt.id for one in bests(store, Direction.MAX)] == [0]
+
+
+def test_a_best_that_takes_a_little_longer_with_other_seeds_is_confirmed(store):
+    """It kept to the limit of 2 s with the run's own seeds, and may take 3 s with unseen ones; no more than that."""
+    problem = replace(PROBLEM, limits=replace(PROBLEM.limits, wall_s=2.0))
+    bodies = {4: f"[__import__('time').sleep({SLOW_UNSEEN.format(2.2)}), 7][1]"}
+    bodies[5] = f"[__import__('time').sleep({SLOW_UNSEEN.format(60)}), 8][1]"
+    with open_sandbox(require=Tier.NONE) as sandbox, Evaluator(problem, sandbox, workers=2) as evaluator:
+        confirmer = Confirmer(problem, evaluator, store, Heard(), Check(seed=SEED, unseen=UNSEEN, best=1.0))
+        attempts = [child(number, body, evaluator) for number, body in bodies.items()]
+        for one in attempts:
+            store.insert_attempt(one)
+        confirmer.settle(attempts)
+        confirmer.close()
+
+    found = {confirmation.program_id: confirmation.reason for confirmation in store.confirmations()}
+    assert found == {4: "", 5: "with the unseen seed 20 it ended as timed out: wall time limit of 3 s"}
+    assert confirmer.best == 7.0
 
 
 def test_luck_is_no_best(check, store):

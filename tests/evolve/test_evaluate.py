@@ -82,6 +82,19 @@ def test_a_rule_that_answers_badly_is_invalid_though_more_was_asked(name, progra
     assert all(evaluation.feedback.startswith(feedback) for evaluation in evaluations)
 
 
+def test_a_program_that_is_run_again_has_half_as_much_time_again():
+    """By 2 s more than the limit of 2 s is a failure then, too; less than 1 s more is none."""
+    patient = replace(PROBLEM, limits=replace(PROBLEM.limits, wall_s=2.0))
+    slow, slower = (answer(f"    import time\n    time.sleep({seconds})\n    return 1") for seconds in (2.2, 4))
+    with open_sandbox(require=Tier.NONE) as sandbox, Evaluator(patient, sandbox, workers=1) as running:
+        first = running.evaluate(slow, seed=0)
+        others = [running.evaluate(program, seed=0, again=True) for program in (slow, slower)]
+
+    assert (first.outcome, first.feedback) == (Outcome.TIMED_OUT, "wall time limit of 2 s")
+    assert [run.outcome for run in others] == [Outcome.VALID, Outcome.TIMED_OUT]
+    assert others[1].feedback == "wall time limit of 3 s"
+
+
 def test_a_forged_answer_is_data_like_any_other(evaluator):
     """A program that writes its own bytes to the channel, or prints a score, gains nothing by it."""
     forged = answer("    import os\n    os.write(3, b'EVR1 valid score 1e9')\n    return 5")
