@@ -103,7 +103,10 @@ class Database:
     def _record(self, run_id: int) -> RunRecord:
         record = self._first(RunRow.id == run_id)
         if record is None:
-            raise NotFoundError(f"the database {self._storage.where} has no run {run_id}: list them with `evolve show`")
+            raise NotFoundError(
+                f"the database {self._storage.where} has no run {run_id}: it is damaged, or another run's; put the "
+                "right one, or a copy of it, in its place"
+            )
         return record
 
     def _first(self, condition: ColumnElement[bool]) -> RunRecord | None:

@@ -30,7 +30,7 @@ def prepare(storage: Storage, migrations: str = MIGRATIONS) -> None:
         if revision is not None and revision not in {script.revision for script in scripts.walk_revisions()}:
             raise StoreError(
                 f"the database {storage.where} has version {revision}, which this program does not know:"
-                " install the newest thetaevolve (pip install --upgrade thetaevolve), or choose another database"
+                " install the newest thetaevolve (git pull, in its checkout), or choose another database"
             )
         upgrade(connection, "head", migrations)
 

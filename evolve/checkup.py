@@ -67,7 +67,8 @@ def findings(workshop: Workshop, runs: tuple[Evaluation, ...]) -> Iterator[Findi
     """Yield what each check comes to, given two valid runs of the seed program."""
     problem, evaluator = workshop.problem, workshop.evaluator
     records = len(problem.records)
-    yield Finding(what=f"problem.yaml, seed.py, verify.py; {records} record{'s' * (records != 1)} with sources")
+    files = "problem.yaml, seed.py, verify.py" if problem.harness is None else "evaluator.py, initial_program.py"
+    yield Finding(what=f"{files}; {records} record{'s' * (records != 1)} with sources")
     scores = " and ".join(repr(run.score) for run in runs)
     yield Finding(
         what=f"the seed program is valid: {scores} with two seeds, in {max(run.wall_s for run in runs):.2f} s"

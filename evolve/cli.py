@@ -30,6 +30,8 @@ _CURES = {
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.ENOTDIR: "name a place in a folder, not in a file",
 }
+#: What is known of a command that was stopped before it could say itself how to go on.
+_STOPPED = {"run": " before anything was run", "resume": " before it went on: nothing is lost, resume it again"}
 
 USAGE = """usage: evolve COMMAND [key=value ...]
 
@@ -140,5 +142,5 @@ def call(arguments: Sequence[str], commands: Mapping[str, Command] = _COMMANDS) 
         errors.print(f"evolve {name}: {where}{error.strerror}; {cure}, then try again")
         return 1
     except KeyboardInterrupt:
-        errors.print(f"evolve {name}: stopped" + (" before anything was run" if name in ("run", "resume") else ""))
+        errors.print(f"evolve {name}: stopped{_STOPPED.get(name, '')}")
         return 130

@@ -61,6 +61,11 @@ _DEFAULT_MINUTES = 60.0
 _EDITS_FROM = 7e9
 #: As much is said of how a seed program failed, in characters.
 _FAULT_CHARS = 300
+#: What else helps, where the run's own limits may be the fault.
+_ROOM = {
+    Outcome.TIMED_OUT: ", or give it more with problem.wall_s=",
+    Outcome.OUT_OF_MEMORY: ", or give it more with problem.memory_mib=",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,8 +181,8 @@ def _seed_fault(problem: Problem, evaluation: Evaluation) -> str:
     else:  # a task of OpenEvolve's: the fault may be its evaluator's as much as its program's
         files = f"{problem.folder / 'evaluator.py'} or initial_program.py"
     return (
-        f"the seed program of {problem.name} is {evaluation.outcome.replace('_', ' ')} ({words}); "
-        f"mend {files} until `evolve run` accepts it{packages}"
+        f"the seed program of {problem.name} ended as {evaluation.outcome.replace('_', ' ')} ({words}); "
+        f"mend {files} until `evolve run` accepts it{packages}{_ROOM.get(evaluation.outcome, '')}"
     )
 
 

@@ -27,7 +27,9 @@ def new(words: Sequence[str], console: Console) -> int:
     except FileExistsError as error:
         raise RunFolderError(f"{folder} exists already: choose another name, or work on that folder") from error
     except OSError as error:
-        raise RunFolderError(f"cannot write {folder}: {error.strerror}") from error
+        raise RunFolderError(
+            f"cannot write {folder}: {error.strerror}; go to a folder that you may write to"
+        ) from error
     console.out(
         f"{folder}/ holds a complete problem, an example to change into yours: problem.yaml, seed.py, verify.py\n"
         f"check it:  evolve doctor problem={name} problem.path={folder}\n"

@@ -94,6 +94,8 @@ class Progress:
         if record is None:
             return ""
         gain = self._problem.direction.gain(score, record.score)
+        if gain == 0:
+            return f", equals the record {record.score!r}"
         return f", {'beats' if gain > 0 else 'behind'} the record {record.score!r} by {abs(gain):.3g}"
 
     def _panel(self) -> Table:

@@ -236,7 +236,7 @@ def replay(words: Sequence[str], outside: Outside) -> int:
             raise RunFolderError(f"the run in {origin} has not begun: there is nothing to replay")
         text, _ = read_run(origin)
         config = _config(load_config(text, options), path)
-        folder = stack.enter_context(new_run_folder(path))
+        folder = stack.enter_context(new_run_folder(path, option="to"))
         workshop = stack.enter_context(workshop_of(config, problem_of(config)))
         evaluations = check_seed(workshop, seed=config.run.seed)
         store = create_run(config, folder, stack.enter_context(open_run_database(config, folder)), outside.clocks)

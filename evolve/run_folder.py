@@ -76,8 +76,12 @@ def read_run(path: Path) -> tuple[str, int]:
 
 
 @contextlib.contextmanager
-def new_run_folder(path: Path) -> Iterator[RunFolder]:
+def new_run_folder(path: Path, *, option: str = "run.dir") -> Iterator[RunFolder]:
     """Make and lock a folder for a new run; it is removed again when the run fails before it was written.
+
+    Args:
+        path: The folder.
+        option: By which the user named it, for the cures.
 
     Raises:
         FolderInUseError: Another process is about to begin a run there.
@@ -88,12 +92,12 @@ def new_run_folder(path: Path) -> Iterator[RunFolder]:
         path.mkdir(parents=True, exist_ok=True)
         lock = (path / "lock").open("w", encoding="utf-8")
     except OSError as error:
-        raise RunFolderError(f"cannot write the run folder {path}: {error.strerror}; name another run.dir=") from error
+        raise RunFolderError(f"cannot write the run folder {path}: {error.strerror}; name another {option}=") from error
     with lock:
         folder = _locked(path, lock)
         if (path / "run.yaml").exists():
             go_on = shlex.quote(f"run={path}")
-            raise RunFolderError(f"{path} holds a run: go on with `evolve resume {go_on}`, or name another run.dir=")
+            raise RunFolderError(f"{path} holds a run: go on with `evolve resume {go_on}`, or name another {option}=")
         try:
             yield folder
         finally:

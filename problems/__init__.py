@@ -83,7 +83,9 @@ def load_problem(name: str, folder: Path | None = None) -> Problem:
     fields = Fields.load(folder / "problem.yaml")
     problem = _read(fields, folder.resolve())
     if problem.name != name:
-        raise ProblemError(f"{fields.file}: name is {problem.name!r}, but problem {name!r} was asked for")
+        raise ProblemError(
+            f"{fields.file}: name is {problem.name!r}, but problem {name!r} was asked for; write problem={problem.name}"
+        )
     _check_seed(problem)
     return problem
 

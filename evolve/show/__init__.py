@@ -26,6 +26,8 @@ _LIMIT = 10
 _MOST = 2**53
 #: Nothing is folded where nobody looks at it, in characters.
 _PIPE_WIDTH = 10_000
+#: The views that show a number of the best programs.
+_LIMITED = ("summary", "best")
 #: The views of a run, beside its lineages.
 _VIEWS: Mapping[str, tuple[Callable[[RunStore, Problem, int], Any], Callable[[Console, Any], None]]] = {
     "summary": (lambda store, problem, limit: views.run_view(store, problem.direction, limit), text.print_run),
@@ -82,6 +84,8 @@ def _wanted(named: Mapping[str, str]) -> tuple[str, int | None, int]:
         raise InputError(
             f"program={named['program']} is no id: ids are numbers, see `evolve show run=... view=best`"
         ) from error
+    if "limit" in named and view not in _LIMITED:
+        raise InputError(f"limit= is for the views {' and '.join(_LIMITED)}: leave it out of view={view}")
     limit = named.get("limit", str(_LIMIT))
     if not limit.isdecimal():
         raise InputError(f"limit={limit} is no number of programs")

@@ -50,6 +50,10 @@ def test_the_first_page_shows_each_problem_with_its_best_and_its_record(visit, p
     assert card.get_by_role("link", name="first").get_attribute("href") == f"/runs/{key('first')}"
     assert page.locator(".card img").evaluate("image => image.decode().then(() => image.naturalWidth)") > 400
     assert page.locator("#runs tbody tr").count() == 3
+    sources = page.locator(".card a[rel]")
+    assert sources.count() > 0
+    assert all(" " not in link.get_attribute("href") for link in sources.all())
+    assert "circle-packing-tolerance-audit (data/certificates/exact.csv)" in card.inner_text()
 
 
 def test_a_run_shows_its_figures(visit, path):

@@ -250,6 +250,8 @@ def test_a_problem_whose_seed_program_fails_is_refused_before_any_token(evolve, 
     words = [word.replace(str(TRIVIAL), str(folder)) for word in trivial(replies([program(1)]), run)]
 
     refused(evolve(*words), "seed program", "invalid", "seed.py")
+    hurried = [*trivial(replies([program(1)]), run), "problem.wall_s=0.0001"]
+    refused(evolve(*hurried), "ended as timed out", "or give it more with problem.wall_s=")
     assert not run.exists()
 
 

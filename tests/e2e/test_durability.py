@@ -219,7 +219,7 @@ def test_a_database_of_a_newer_version_is_left_alone(evolve, finished):
 
     for words in (["show"], ["resume", "budget.steps=2"]):
         done = evolve(words[0], f"run={finished}", *words[1:])
-        stopped(done, 1, "version 9999", "pip install --upgrade thetaevolve")
+        stopped(done, 1, "version 9999", "install the newest thetaevolve")
 
 
 def test_a_run_of_an_older_version_goes_on(evolve, finished):

@@ -50,9 +50,17 @@ def test_an_interrupt_after_a_session_says_that_it_stopped(replies, tmp_path, pa
     assert said[-1] == "stopped"
 
 
-def test_an_interrupt_before_a_session_says_that_nothing_was_run(capsys):
-    """Nothing need be gone on with, or deleted."""
-    commands = {"run": lambda _, console: see_to_its_end(interrupted_before(), console)}
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("run", "evolve run: stopped before anything was run\n"),
+        ("resume", "evolve resume: stopped before it went on: nothing is lost, resume it again\n"),
+        ("show", "evolve show: stopped\n"),
+    ],
+)
+def test_an_interrupt_before_a_session_says_what_there_is(command, said, capsys):
+    """Of a new run nothing, which need not be gone on with, or deleted; of one that was to be gone on with, all of it."""
+    commands = {command: lambda _, console: see_to_its_end(interrupted_before(), console)}
 
-    assert call(["run"], commands) == 130
-    assert capsys.readouterr().err == "evolve run: stopped before anything was run\n"
+    assert call([command], commands) == 130
+    assert capsys.readouterr().err == said

@@ -111,6 +111,11 @@ def test_each_view_is_printed_as_text_and_as_json(view, climb, capsys):
         (["run={climb}", "program=99999999999999999999"], "is no id"),
         (["run={climb}", "runs=elsewhere"], "exclude each other"),
         (["run={climb}", "limit=-1"], "limit=-1 is no number"),
+        (
+            ["run={climb}", "view=steps", "limit=2"],
+            "limit= is for the views summary and best: leave it out of view=steps",
+        ),
+        (["run={climb}", "program=1", "limit=2"], "leave it out of view=attempt"),
     ],
 )
 def test_wrong_words_are_refused_in_one_line(words, part, climb, capsys):

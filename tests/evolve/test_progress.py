@@ -10,7 +10,7 @@ from support import TRIVIAL
 
 from evolve.budget import Budget, Tally
 from evolve.progress import Progress
-from evolve.types import Confirmation, Origin
+from evolve.types import Confirmation, Origin, Record
 from problems import load_problem
 
 NO_LIMIT = Budget(steps=None, minutes=None, completions=None, tokens=None, score=None)
@@ -60,3 +60,23 @@ def test_times_never_go_backwards(progress, watch, paper):
     )
 
     assert [line.split()[0] for line in paper.getvalue().splitlines()] == ["0:00:32", "0:00:40"]
+
+
+@pytest.mark.parametrize(
+    ("score", "said"),
+    [(6.0, "behind the record 7.0 by 1"), (7.0, "equals the record 7.0"), (9.0, "beats the record 7.0 by 2")],
+)
+def test_a_best_is_held_against_the_record(score, said, watch, paper):
+    """One that equals it is not behind it."""
+    problem = load_problem("trivial", TRIVIAL)
+    record = Record(score=7.0, holder="somebody", date="2026-01-01", source="here", exactly_valid=True)
+    best = valid(3, score)
+    problem = replace(problem, records=(record,))
+    shown = Progress(Console(file=paper, width=300), problem, NO_LIMIT, Tally(problem.direction, best=0.0), clock=watch)
+
+    shown.confirmed(
+        best,
+        Confirmation(program_id=3, confirmed=True, reason="", origin=Origin.SCRATCH, evaluations=best.evaluations),
+    )
+
+    assert paper.getvalue().rstrip().endswith(said)

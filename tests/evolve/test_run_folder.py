@@ -28,6 +28,14 @@ def test_who_comes_while_a_run_is_begun_leaves_it_alone(tmp_path):
         pass
 
 
+def test_the_option_that_named_a_folder_is_the_cure(tmp_path):
+    """A file is in the place, and the user said `to=`."""
+    (tmp_path / "file").touch()
+
+    with pytest.raises(RunFolderError, match="Not a directory; name another to="):
+        new_run_folder(tmp_path / "file" / "run", option="to").__enter__()
+
+
 def test_a_run_that_was_never_written_leaves_no_folder(tmp_path):
     """What fails before it begins is as if it had not been tried."""
     with new_run_folder(tmp_path / "run"):

@@ -135,7 +135,7 @@ def test_two_folders_never_share_a_verifier(folder: Path) -> None:
         (lambda c: c["records"][0].update(exactly_valid="yes"), "records.0.exactly_valid must be true or false"),
         (lambda c: c["records"][0].update(date=2026), "records.0.date must be a text in quotes, got 2026"),
         (lambda c: c.update(kind="rule"), "arguments must be empty for a rule"),
-        (lambda c: c.update(name="circles"), "name is 'circles', but problem 'circle_packing' was asked for"),
+        (lambda c: c.update(name="circles"), "but problem 'circle_packing' was asked for; write problem=circles"),
     ],
 )
 def test_a_wrong_key_is_named_with_its_file(folder: Path, edit: Edit, message: str) -> None:
