@@ -59,7 +59,7 @@ def test_an_interrupt_after_a_session_says_that_it_stopped(replies, tmp_path, pa
     ],
 )
 def test_an_interrupt_before_a_session_says_what_there_is(command, said, capsys):
-    """Of a new run nothing, which need not be gone on with, or deleted; of one that was to be gone on with, all of it."""
+    """Of a new run nothing, which need not be deleted; of one that was to be gone on with, all of it."""
     commands = {command: lambda _, console: see_to_its_end(interrupted_before(), console)}
 
     assert call([command], commands) == 130
