@@ -212,7 +212,12 @@ def check_learner(config: Config, model: Path | None, folder: RunFolder, place: 
 
 
 def build_learner(
-    config: Config, model: Path | None, engine: Engine, store: RunStore, notify: Callable[[str], None]
+    config: Config,
+    model: Path | None,
+    engine: Engine,
+    store: RunStore,
+    folder: RunFolder,
+    notify: Callable[[str], None],
 ) -> Learner:
     """Return the learner of a configuration that `check_learner` has passed.
 
@@ -221,12 +226,13 @@ def build_learner(
         model: The policy's folder, where it is in this process.
         engine: Serves the policy.
         store: Takes the figures of the updates.
+        folder: The run's.
         notify: Is told what a person should know.
     """
     if isinstance(config.learner, GrpoConfig):
         from evolve.training import build_grpo
 
-        return build_grpo(config, model, engine, store, notify)
+        return build_grpo(config, model, engine, store, folder.path, notify)
     return Frozen()
 
 

@@ -171,7 +171,7 @@ class Session:
         with Progress(self.outside.console, problem, budget, tally, clock=clock) as progress:
             evolution = self._evolution(engine, model, budget, tally, progress, clock)
             try:
-                learner = build_learner(self.config, model, engine, self.store, progress.say)
+                learner = build_learner(self.config, model, engine, self.store, self.folder, progress.say)
                 learner.run(evolution.step, evolution.steps())
                 # A run of so many minutes ends then, not when its slowest programs do.
                 reason, abandon = evolution.ended, budget.left_s(clock()) == 0.0

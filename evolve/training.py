@@ -4,7 +4,6 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
-from database.store import RunStore
 from evolve.config import Config, GrpoConfig, VllmConfig
 from evolve.config.learner import DEFAULT_RATES
 from evolve.engine.apart import PolicyApart
@@ -13,7 +12,7 @@ from evolve.engine.vllm_start import set_environment
 from evolve.errors import ConfigError
 from evolve.launch import Place
 from evolve.models import model_parameters
-from evolve.protocols import Engine, Learner
+from evolve.protocols import Engine, Learner, Store
 from evolve.types import Direction
 from evolve.words import path_of
 from problems import load_problem
@@ -77,7 +76,7 @@ def check_grpo(config: Config, learner: GrpoConfig, model: Path | None, folder: 
 
 
 def build_grpo(
-    config: Config, model: Path | None, engine: Engine, store: RunStore, notify: Callable[[str], None]
+    config: Config, model: Path | None, engine: Engine, store: Store, folder: Path, notify: Callable[[str], None]
 ) -> Learner:
     """Return the learner of a configuration that `check_grpo` has passed.
 
@@ -86,6 +85,7 @@ def build_grpo(
         model: The policy's folder.
         engine: Serves the policy.
         store: Takes the figures of the updates.
+        folder: The run's, where it is now: it may have been moved or copied since the store noted where it began.
         notify: Is told what a person should know.
     """
     set_environment()  # TRL imports vLLM, too
@@ -100,7 +100,7 @@ def build_grpo(
     ):
         raise ValueError("this configuration was not checked")
     settings = grpo_settings(config, learner, config.engine)
-    return Grpo(settings, policy_of(config, model, Path(store.record.folder)), engine, store, notify)
+    return Grpo(settings, policy_of(config, model, folder.resolve()), engine, store, notify)
 
 
 def policy_of(config: Config, model: Path, folder: Path) -> Policy:

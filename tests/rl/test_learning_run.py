@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from support import TRIVIAL
 
+from rl.checkpoint import checkpoints
+
 pytestmark = [
     pytest.mark.model,
     pytest.mark.filterwarnings("ignore"),
@@ -59,9 +61,9 @@ def trainings(run: Path) -> dict[int, dict[str, float]]:
 
 @pytest.fixture(scope="module")
 def killed_and_resumed(tiny_model, tmp_path_factory):
-    """A run that was killed with -9 once its second update was stored, and then resumed to its fourth step."""
+    """A run that was killed with -9 once its second update was stored, moved, and then resumed to its fourth step."""
     folder = tmp_path_factory.mktemp("learning")
-    run = folder / "run"
+    run = folder / "begun"
     process = subprocess.Popen(
         [
             *ONE_THREAD,
@@ -88,6 +90,7 @@ def killed_and_resumed(tiny_model, tmp_path_factory):
     before = trainings(run)
     assert len(before) >= 2, output
     ((finished,),) = rows(run, "select max(step) from steps")
+    run = run.rename(folder / "run")
     resumed = evolve(folder, "resume", f"run={run}", f"budget.steps={finished + 2}")
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     return run, before, finished
@@ -107,6 +110,15 @@ def test_a_killed_run_goes_on_with_its_weights(killed_and_resumed):
     updates = max(int(path.name.partition("-")[2]) for path in (run / "learner").glob("checkpoint-*"))
     # One or two updates may have had no checkpoint yet when the kill came.
     assert len(after) - 2 <= updates <= len(after)
+
+
+def test_a_run_that_was_moved_learns_where_it_is_now(killed_and_resumed):
+    """Its newest weights are of its last step, and nothing is written to where it began."""
+    run, _, finished = killed_and_resumed
+    newest, mark = checkpoints(run / "learner")[-1]
+
+    assert mark.step == finished + 2, newest
+    assert [path.name for path in run.parent.iterdir()] == ["run"]
 
 
 def test_what_was_learned_is_on_the_disk_for_tensorboard(killed_and_resumed):
