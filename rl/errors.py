@@ -1,5 +1,6 @@
 """What stops a learner. The database and the last checkpoint are kept; `evolve resume` goes on from there."""
 
+import math
 from pathlib import Path
 
 from evolve.errors import LearnerError
@@ -16,10 +17,38 @@ class PolicyMismatchError(_WordedError):
     """Engine and trainer give the same tokens different probabilities: they do not hold the same policy."""
 
     def __init__(self, gap: float, bound: float) -> None:
+        if math.isnan(gap):
+            super().__init__(
+                "a log-probability of the step's tokens is no number (nan), by the engine or by the trainer: the "
+                "precision is too low, or the weights are broken; resume the run, and if it happens again say "
+                "engine.dtype=float32, or delete the newest folder learner/checkpoint-N of the run and resume it"
+            )
+            return
         super().__init__(
             f"engine and trainer disagree on the log-probability of the step's tokens by {gap:.3g} on average, more "
             f"than learner.logprob_bound={bound:g}: the engine's weights are stale, or the precision is too low; "
             "resume the run, and if it happens again raise the bound or say engine.dtype=float32"
+        )
+
+
+class GradientError(_WordedError):
+    """An update would make all weights no numbers."""
+
+    def __init__(self, norm: float) -> None:
+        super().__init__(
+            f"the norm of the update's gradient is no finite number ({norm:g}): a log-probability is none, or a reward "
+            "is too large for float32; the weights have not moved: resume the run, and if it happens again say "
+            "engine.dtype=float32 or, for large rewards, learner.advantage=rank"
+        )
+
+
+class BrokenWeightsError(_WordedError):
+    """A checkpoint holds weights that are no finite numbers."""
+
+    def __init__(self, checkpoint: Path) -> None:
+        super().__init__(
+            f"weights in {checkpoint} are no finite numbers: delete that folder and resume the run, which then goes on "
+            "from the checkpoint before or, where there is none, from the model it began with"
         )
 
 

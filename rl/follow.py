@@ -7,7 +7,7 @@ from typing import Any
 
 from rl.batch import Batch, Row
 from rl.checkpoint import Policy
-from rl.errors import PolicyMismatchError
+from rl.errors import BrokenWeightsError, GradientError, PolicyMismatchError
 from rl.grpo import build_trainer, memory_named
 from rl.ranks import Advance, Decode, End, Start, Streaming, decode, part
 from rl.rollout import StepTimes, as_rollout
@@ -89,8 +89,9 @@ def follow(follower: Follower, engine: Streaming, policy: Policy, settings: Grpo
         EOFError: Rank 0 is gone.
         TrainingMemoryError: An update does not fit.
     """
-    # Rank 0 finds a mismatch at the same time, and says so.
-    with contextlib.suppress(_EndedError, PolicyMismatchError), memory_named():
+    # What is wrong with weights or gradients rank 0 finds at the same time, and says so.
+    found_by_all = (PolicyMismatchError, GradientError, BrokenWeightsError)
+    with contextlib.suppress(_EndedError, *found_by_all), memory_named():
         start = follower.start()
         if start is None:
             return

@@ -78,6 +78,8 @@ class Grpo:
 
         Raises:
             PolicyMismatchError: Engine and trainer disagree.
+            GradientError: An update's gradient is no finite number.
+            BrokenWeightsError: Those of the newest checkpoint are no finite numbers.
             TrainingMemoryError: An update does not fit.
             ConfigError: The newest checkpoint is of another model.
         """

@@ -1,6 +1,6 @@
 """The one module that knows TRL: its GRPO trainer, fed by the search, with our credit and our engine.
 
-TRL keeps what it does well: optimizer, precision, loss, gradient accumulation, checkpoints, logging. Five hooks change
+TRL keeps what it does well: optimizer, precision, loss, gradient accumulation, checkpoints, logging. Six hooks change
 the rest. All were found in TRL 1.16, which is pinned for them.
 
   A  `rollout_func` makes a step of the search instead of completions of a data set (`Rollouts`)
@@ -8,10 +8,12 @@ the rest. All were found in TRL 1.16, which is pinned for them.
   D  `vllm_generation` is our engine's weight sync, which TRL calls once for every update
   F  `_get_per_token_logps_and_entropies` is our forward, in which the rows of a group share their prompt
      (`rl.forward`), and compares engine and trainer on the way
-  G  a callback ends training with the search's budget, and stores figures and checkpoints
+  G  `_clip_grad_norm` checks what the weights would learn before they move
+  H  a callback ends training with the search's budget, and stores figures and checkpoints
 """
 
 import contextlib
+import math
 import time
 import warnings
 from collections.abc import Iterator
@@ -22,11 +24,13 @@ import torch
 from datasets import Dataset
 from safetensors import SafetensorError
 from torch.distributed.fsdp import MixedPrecisionPolicy
+from torch.distributed.tensor import DTensor
 from transformers import AutoTokenizer, PrinterCallback, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import split_tensor_dict
 
-from rl.errors import CheckpointError, PolicyMismatchError
+from rl.checkpoint import checkpoint_name
+from rl.errors import BrokenWeightsError, CheckpointError, GradientError, PolicyMismatchError
 from rl.forward import ATTENTION, score
 from rl.rollout import Source
 from rl.scores import TokenScores
@@ -218,20 +222,39 @@ class EvolveTrainer(GRPOTrainer):  # type: ignore[misc]
         weight = tokens * parts / micro["num_items_in_batch"].clamp(min=1)
         return entropies.detach() + weight * (entropies - entropies.detach())
 
-    def check(self) -> None:
-        """Compare engine and trainer on the tokens that these weights have drawn, before they move.
+    def _clip_grad_norm(self, model: Any) -> Any:
+        """Hook G. Transformers calls this once for an update, before the weights move.
 
         Raises:
-            PolicyMismatchError: Their log-probabilities differ by more than `logprob_bound` on average.
+            PolicyMismatchError: Log-probabilities of engine and trainer, on the tokens that these weights have drawn,
+                differ by more than `logprob_bound` on average.
+            GradientError: The gradient is no finite number: what is not compared, as it was late, can make it so.
         """
         self.scores.gather(self.accelerator)
         gap = self.scores.gap
         if not gap <= self._settings.logprob_bound:  # so that NaN stops the run, too
             raise PolicyMismatchError(gap, self._settings.logprob_bound)
+        norm = super()._clip_grad_norm(model)
+        total = float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
+        if not math.isfinite(total):
+            raise GradientError(total)
+        return norm
+
+    def check_weights(self) -> None:
+        """Check the weights that a checkpoint gave; in several processes all must call this together.
+
+        Raises:
+            BrokenWeightsError: Some are NaN or infinite, of which each makes their sum so.
+        """
+        trained = (weight.detach() for weight in self.model.parameters() if weight.requires_grad)
+        sums = [(weight.to_local() if isinstance(weight, DTensor) else weight).sum() for weight in trained]
+        whole = torch.stack(sums).isfinite().all().int()
+        if not self.accelerator.gather(whole.reshape(1)).all():
+            raise BrokenWeightsError(Path(self.args.output_dir) / checkpoint_name(self.state.global_step))
 
 
 class StepCallback(TrainerCallback):  # type: ignore[misc]
-    """Hook G: what happens around an update."""
+    """Hook H: what happens around an update."""
 
     def __init__(self, trainer: EvolveTrainer, rollouts: Source, settings: GrpoSettings) -> None:
         self._trainer = trainer
@@ -240,15 +263,19 @@ class StepCallback(TrainerCallback):  # type: ignore[misc]
         self._began = time.perf_counter()
         self._control = trainer.entropy_control
 
+    def on_train_begin(self, _args: Any, state: Any, *_: Any, **__: Any) -> None:
+        """Go on from sound weights alone."""
+        if state.global_step:
+            self._trainer.check_weights()
+
     def on_step_begin(self, *_: Any, **__: Any) -> None:
         """Start the clock of the update."""
         self._began = time.perf_counter()
         self._control = self._trainer.entropy_control
 
     def on_pre_optimizer_step(self, *_: Any, **__: Any) -> None:
-        """Check, and leave the weights alone where nothing was to be learned: momentum and decay would move them."""
+        """Leave the weights alone where nothing was to be learned: momentum and decay would move them."""
         trainer, batch = self._trainer, self._rollouts.batch
-        trainer.check()
         trainer.is_whole = False
         if batch is not None and (batch.is_empty or (batch.is_silent and not self._is_pulled())):
             trainer.model.zero_grad(set_to_none=True)
@@ -340,6 +367,7 @@ def _arguments(settings: GrpoSettings, folder: Path, ranks: int) -> Any:
             "attn_implementation": ATTENTION,
         },
         logging_steps=1,
+        logging_nan_inf_filter=False,  # it would log another loss than there was
         report_to=list(settings.report_to),
         save_strategy="steps",
         save_steps=settings.save_steps,

@@ -1,9 +1,13 @@
-"""The tiny model, made once."""
+"""The tiny model, made once, and a learner around it."""
 
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
+from rl.checkpoint import Policy
+from tests.rl.toy import SETTINGS, ListStore, NumberSearch
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +26,22 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return make_tiny_model(tmp_path_factory.mktemp("tiny") / "tiny-program-writer", tied=True)
     finally:
         torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def bench(tiny_model, tmp_path):
+    """Build a learner, its search and its store around the tiny model."""
+
+    def build(*, engine_class=None, folder="learner", model=tiny_model, **changes):
+        from rl.grpo import Grpo
+        from tests.rl.hf_engine import HfEngine
+
+        settings = replace(SETTINGS, **changes)
+        store = ListStore()
+        engine = (engine_class or HfEngine)(tiny_model, max_tokens=settings.max_tokens)
+        policy = Policy(model=model, name=str(model), folder=tmp_path / folder)
+        told = []
+        learner = Grpo(settings, policy, engine, store, told.append)
+        return learner, NumberSearch(engine, store, settings), told
+
+    return build

@@ -7,30 +7,11 @@ from dataclasses import replace
 import pytest
 
 from evolve.errors import ConfigError
-from rl.checkpoint import Policy, checkpoints
-from tests.rl.toy import SETTINGS, ListStore, NumberSearch, steps_until
+from rl.checkpoint import checkpoints
+from tests.rl.toy import NumberSearch, report, steps_until
 
 # torch and its friends warn of their own deprecations.
 pytestmark = [pytest.mark.model, pytest.mark.filterwarnings("ignore")]
-
-
-@pytest.fixture
-def bench(tiny_model, tmp_path):
-    """Build a learner, its search and its store around the tiny model."""
-
-    def build(*, engine_class=None, folder="learner", model=tiny_model, **changes):
-        from rl.grpo import Grpo
-        from tests.rl.hf_engine import HfEngine
-
-        settings = replace(SETTINGS, **changes)
-        store = ListStore()
-        engine = (engine_class or HfEngine)(tiny_model, max_tokens=settings.max_tokens)
-        policy = Policy(model=model, name=str(model), folder=tmp_path / folder)
-        told = []
-        learner = Grpo(settings, policy, engine, store, told.append)
-        return learner, NumberSearch(engine, store, settings), told
-
-    return build
 
 
 def weights_of(checkpoint):
@@ -240,7 +221,7 @@ def test_a_database_that_is_ahead_is_said_and_goes_on(bench):
     first, search, _ = bench()
     first.run(search.step, steps_until(2))
     second, later, told = bench()
-    later.store.steps.extend([*search.store.steps[1:], search.store.steps[-1].__class__(**_as_step(3))])
+    later.store.steps.extend([*search.store.steps[1:], report(3)])
     second.run(later.step, steps_until(4, begin=4))
 
     assert told[0] == (
@@ -248,15 +229,6 @@ def test_a_database_that_is_ahead_is_said_and_goes_on(bench):
         "lost"
     )
     assert [mark.step for _, mark in checkpoints(first._policy.folder)] == [2, 4]
-
-
-def _as_step(number):
-    from dataclasses import fields
-
-    from tests.rl.toy import report
-
-    made = report(number)
-    return {field.name: getattr(made, field.name) for field in fields(made)}
 
 
 def test_an_interrupt_between_updates_saves_what_was_learned(bench):
