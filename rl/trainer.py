@@ -264,9 +264,10 @@ class StepCallback(TrainerCallback):  # type: ignore[misc]
         self._control = trainer.entropy_control
 
     def on_train_begin(self, _args: Any, state: Any, *_: Any, **__: Any) -> None:
-        """Go on from sound weights alone."""
+        """Go on from sound weights, and by this session's own options where the state holds the checkpoint's."""
         if state.global_step:
             self._trainer.check_weights()
+        state.save_steps = self._settings.save_steps
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
         """Start the clock of the update."""

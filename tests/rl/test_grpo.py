@@ -194,6 +194,18 @@ def test_a_resume_may_change_the_rate_and_the_decay(bench):
     assert moved(weights_of(one), weights_of(three)) < 1e-9
 
 
+@pytest.mark.parametrize(("before", "after", "left"), [(1000, 1, [2, 3, 4, 5]), (1, 1000, [1, 2, 5])])
+def test_a_resume_may_change_how_often_checkpoints_are_written(before, after, left, bench):
+    """The checkpoint's own state would win: it holds the interval that it was made at."""
+    first, search, _ = bench(save_steps=before, keep=9)
+    first.run(search.step, steps_until(2))
+    second, later, _ = bench(save_steps=after, keep=9)
+    later.store.steps.extend(search.store.steps[1:])
+    second.run(later.step, steps_until(5, begin=3))
+
+    assert [mark.step for _, mark in checkpoints(first._policy.folder)] == left
+
+
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_a_resume_makes_the_weights_of_a_run_that_was_not_stopped(method, bench):
     """Four updates at a stretch and two and two: completions that depend on weights and step alone are the same."""
