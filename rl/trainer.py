@@ -330,6 +330,12 @@ class _Arguments(GRPOConfig):  # type: ignore[misc]
         device: torch.device = super().device
         return torch.device("cpu") if device.type == "cpu" else device
 
+    @property
+    def n_gpu(self) -> int:
+        """GPUs of this process: the first one of those it sees, where it would otherwise divide a batch among all."""
+        seen: int = super().n_gpu
+        return min(1, seen)
+
 
 def _arguments(settings: GrpoSettings, folder: Path, ranks: int) -> Any:
     on_gpu = torch.cuda.is_available()

@@ -110,3 +110,15 @@ def test_broken_weights_are_not_gone_on_from(method, bench):
     third.run(last.step, steps_until(3, begin=3))
     assert told[0].startswith("the database is at step 2, the weights at step 1")
     assert are_finite(checkpoints(first._policy.folder)[-1][0])
+
+
+def test_of_several_gpus_a_process_takes_one(tmp_path):
+    """Transformers counts all that it sees, and would divide each batch among them, which TRL refuses to do."""
+    from rl.trainer import _arguments
+    from tests.rl.toy import SETTINGS
+
+    arguments = _arguments(SETTINGS, tmp_path, 1)
+    arguments._n_gpu = 2  # as transformers does where it sees two
+
+    assert arguments.n_gpu == 1
+    assert arguments.train_batch_size == SETTINGS.micro_rows
