@@ -108,7 +108,8 @@ class Grpo:
             shutil.rmtree(_adapter_folder(self._policy), ignore_errors=True)
 
     def _say_where_it_goes_on(self, trained: int) -> None:
-        finished = self._store.reports()[-1].step
+        # A merge, and a step that the end of the minutes cut short, have nothing to learn from.
+        finished = max((report.step for report in self._store.reports() if report.attempts), default=0)
         if finished > trained:
             self._notify(
                 f"the database is at step {finished}, the weights at step {trained}: they go on from there, and what "

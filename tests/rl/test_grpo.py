@@ -243,6 +243,18 @@ def test_a_database_that_is_ahead_is_said_and_goes_on(bench):
     assert [mark.step for _, mark in checkpoints(first._policy.folder)] == [2, 4]
 
 
+def test_a_step_without_completions_has_nothing_to_lose(bench):
+    """A merge makes such a step, and so does the end of the minutes; a resume after it does not speak of a loss."""
+    first, search, _ = bench()
+    first.run(search.step, steps_until(2))
+    second, later, told = bench()
+    later.store.steps.extend([*search.store.steps[1:], replace(report(3), attempts=0)])
+    second.run(later.step, steps_until(4, begin=4))
+
+    assert len(told) == 1
+    assert "learned from step 4" in told[0]
+
+
 def test_an_interrupt_between_updates_saves_what_was_learned(bench):
     """Ctrl-C in step 3, which was being decoded: update 2 is kept."""
 
