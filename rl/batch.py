@@ -22,6 +22,7 @@ class Row:
         advantage: 0 when masked.
         counts: Whether its tokens are in the loss.
         fresh: Whether it is of the update's own groups, and not of what was late of the update before.
+        age: Updates between the weights that drew it and those that learn from it.
     """
 
     prompt_ids: tuple[int, ...]
@@ -30,6 +31,7 @@ class Row:
     advantage: float
     counts: bool
     fresh: bool
+    age: int = 0
 
 
 #: Fills up: the trainer wants the same number of rows each time. One token costs nothing.
@@ -43,10 +45,12 @@ class Grown:
     Attributes:
         group: All of it that is evaluated by now.
         late: Ids of what was not learned from then.
+        age: Updates between the weights that drew it and those that learn from it now.
     """
 
     group: Group
     late: frozenset[int]
+    age: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,16 +124,16 @@ def make_batch(
     telling = informative(groups, settings)
     silent = [group for group in groups if not any(group is other for other in telling)]
     fresh = [
-        _rows(group, settings, encode, [attempt.id for attempt in group], fresh=True)
+        _rows(group, settings, encode, [attempt.id for attempt in group], fresh=True, age=lag)
         for group in [*telling, *silent][: settings.parents]
     ]
-    grown = [_rows(group.group, settings, encode, group.late, fresh=False) for group in late]
+    grown = [_rows(group.group, settings, encode, group.late, fresh=False, age=group.age) for group in late]
     figures = _figures(groups, settings, parents)
     slow = [attempt for group in late for attempt in group.group if attempt.id in group.late]
     distinct = _distinct([*_attempts(groups), *slow])
     paused = distinct is not None and distinct < settings.min_distinct
     rows = [PLACEHOLDER] * settings.rows if paused else _arrange(fresh, grown, settings)
-    figures["staleness"] = _staleness(rows, lag)
+    figures["staleness"] = _staleness(rows)
     if settings.min_distinct:
         figures["paused"] = float(paused)
     return Batch(rows=tuple(rows), figures=figures)
@@ -172,6 +176,7 @@ def _rows(
     wanted: Collection[int],
     *,
     fresh: bool,
+    age: int,
 ) -> list[Row]:
     """Return the rows of a group's wanted attempts that are learned from; those of the whole group share the credit."""
     rewards_n = rewards_of(group, settings)
@@ -194,15 +199,16 @@ def _rows(
             advantage=float(advantages_n[attempt.completion.sample]),
             counts=True,
             fresh=fresh,
+            age=age,
         )
         for attempt in taken
     ]
 
 
-def _staleness(rows: Sequence[Row], lag: int) -> float:
+def _staleness(rows: Sequence[Row]) -> float:
     """Return the mean number of updates between the weights that drew a row and those that learn from it."""
     counting = [row for row in rows if row.counts]
-    return sum(lag + (not row.fresh) for row in counting) / max(len(counting), 1)
+    return sum(row.age for row in counting) / max(len(counting), 1)
 
 
 def _figures(groups: Sequence[Group], settings: GrpoSettings, parents: Mapping[int, float | None]) -> dict[str, float]:

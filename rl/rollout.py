@@ -94,6 +94,7 @@ class Rollouts:
     _numbers: Iterator[int] | None = None
     _next: int | None = None
     _open: dict[int, list[Group]] = field(default_factory=dict)
+    _open_lag: int = 0
     _foreign: set[int] = field(default_factory=set)
     _thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="ahead"))
     _ahead: Future[_Made] | None = None
@@ -146,7 +147,7 @@ class Rollouts:
         self.engine.sleep()
         batch = make_batch(_flat(made), self.settings, self.engine.encode, self._scores(made), self._late(), lag=lag)
         self.batch = dealt(batch, self.settings, self.ranks)
-        self._open = made
+        self._open, self._open_lag = made, lag
         if self.settings.overlap and self._draw():
             self._ahead = self._thread.submit(self._make, self._drawn())
         self.is_deciding = False
@@ -212,7 +213,8 @@ class Rollouts:
                 if late:
                     if tells_nothing(rewards_of(before, self.settings)):
                         late |= known
-                    grown.append(Grown(group=with_novelty(now, self.settings.novelty), late=late))
+                    novel = with_novelty(now, self.settings.novelty)
+                    grown.append(Grown(group=novel, late=late, age=self._open_lag + 1))
         return grown
 
 

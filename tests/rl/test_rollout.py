@@ -193,6 +193,29 @@ def test_the_next_step_is_made_beside_the_update():
     assert staleness == [0, 1, 1]
 
 
+def test_what_is_late_is_as_old_as_the_weights_that_drew_it():
+    """Late or not, the second update's rows were drawn before the first; late ones of the third, two updates before."""
+    ready, steps = ahead(last=3)
+
+    def one_missing(number):
+        """Store the last attempt of each step two steps later, so that each update has a free row."""
+        groups = steps(number)
+        steps.store.stored[number], late = steps.store.stored[number][:7], steps.store.stored[number][7]
+        steps.store.stored.setdefault(number - 1, []).extend(lates[-1:])
+        lates.append(late)
+        return groups
+
+    lates, learned = [], []
+    ready.attempt = one_missing
+    for _ in range(3):
+        ready(["-"] * 8, None)
+        learned.append((sum(row.counts for row in ready.batch.rows), ready.batch.figures["staleness"]))
+        ready.settle()
+        ready.advance()
+
+    assert learned == [(7, 0), (8, 1), (8, (7 * 1 + 2) / 8)]
+
+
 def test_what_is_evaluated_until_a_step_made_ahead_is_taken_is_its_own():
     """Steps 2 and 3 are whole by then; of the first one an attempt comes late, and finds no free row in the second."""
     ready, _ = ahead(last=3)
