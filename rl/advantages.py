@@ -3,9 +3,9 @@
 Every function takes `rewards_G_n`, `(G, n)`, with NaN where an attempt must not count (lost to an infrastructure
 failure, unfinished when the step ended, cut at the token limit). It returns `(G, n)` advantages, 0 where masked. A
 group whose valid rewards are all equal, or that holds fewer than two of them, says nothing: its advantages are 0. None
-changes when a constant is added to a group's rewards; `grpo`, `max_rl`, `entropic_adaptive` and `rank` do not change
-when they are multiplied by a positive constant either, and `rank` not when anything is done to them that keeps their
-order.
+changes when a constant is added to a group's rewards; `max_rl`, `entropic_adaptive` and `rank` do not change when they
+are multiplied by a positive constant either, nor does `grpo` where their deviation stays far above its guard of 1e-6,
+and `rank` not when anything is done to them that keeps their order.
 """
 
 from collections.abc import Callable, Mapping
