@@ -38,8 +38,8 @@ for programs that solve one problem: *{title}*. On other tasks it may be worse t
 | base model | {base} |
 | licence | {licence}, the base model's |
 | problem | {problem}: {title} ({unit}, {direction}) |
-| steps | {steps} of {parents} x {samples} completions; the weights have learned from step {learned} and those before |
-| training | {method}, advantage {advantage}, loss {loss}, learning rate {rate} |
+| steps | {steps} of {parents} x {samples} completions at most; the weights learned from step {learned} and earlier |
+| training, as the run began | {method}, advantage {advantage}, loss {loss}, learning rate {rate} |
 | seed program's score | {seed_score!r} |
 | best score of the search | {best!r} |
 | reward in the first and in the last update | {first_reward} / {last_reward} |
@@ -96,7 +96,7 @@ def export_model(run: Path, target: Path, form: str, console: Console) -> None:
 
 
 def model_card(config: Config, store: RunStore, *, licence: str, learned: int, form: str) -> str:
-    """Return the card's text.
+    """Return the card's text; options that were given to a resume are stored nowhere, and are not on it.
 
     Args:
         config: Of the run.
@@ -112,8 +112,9 @@ def model_card(config: Config, store: RunStore, *, licence: str, learned: int, f
     rate = learner.learning_rate or DEFAULT_RATES[learner.method]
 
     def figure(name: str, index: int) -> str:
-        value = trainings[index].values.get(name) if trainings else None
-        return "unknown" if value is None else f"{value:.4g}"
+        # A step that the end of the minutes left empty has neither rewards nor programs.
+        values = [training.values[name] for training in trainings if name in training.values]
+        return f"{values[index]:.4g}" if values else "unknown"
 
     return _CARD.format(
         base=public_name(config.model),
@@ -123,7 +124,7 @@ def model_card(config: Config, store: RunStore, *, licence: str, learned: int, f
         title=problem.title,
         unit=problem.unit,
         direction=f"{problem.direction} is better",
-        steps=len(reports) - 1,
+        steps=sum(report.attempts > 0 for report in reports[1:]),  # a merge makes a step without any
         parents=config.rollout.parents,
         samples=config.rollout.samples,
         learned=learned,
