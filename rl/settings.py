@@ -77,6 +77,17 @@ class GrpoSettings:
         return self.parents * self.samples
 
     @property
+    def row_weight(self) -> float:
+        """What a row's policy loss and divergence weigh, so that each group's are a mean over what is learned from.
+
+        PODS divides by the samples that are trained, m (arXiv:2504.13818); with `grpo` and `dr_grpo` TRL divides by all
+        n that a group has rows for. `dapo` divides by the tokens of those that are trained, as the entropy bonus does.
+        """
+        if self.trained_samples is None or self.loss is Loss.DAPO:
+            return 1.0
+        return self.samples / self.trained_samples
+
+    @property
     def micro_rows(self) -> int:
         """Completions that go through the trainer at once: a divisor of the group's, so that they share a prompt.
 

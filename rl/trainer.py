@@ -159,7 +159,8 @@ class EvolveTrainer(GRPOTrainer):  # type: ignore[misc]
         if made is None:
             raise ValueError("TRL scored completions that no rollout made")
         rows, device = self._rollouts.rows(), batch["completion_ids"].device
-        batch["advantages"] = torch.tensor([row.advantage for row in rows], dtype=torch.float32, device=device)
+        weight = self._settings.row_weight
+        batch["advantages"] = torch.tensor([weight * row.advantage for row in rows], dtype=torch.float32, device=device)
         batch["fresh"] = torch.tensor([row.fresh for row in rows], device=device)
         self.drop("reward")  # TRL never saw them
         for name, value in made.figures.items():
@@ -355,7 +356,7 @@ def _arguments(settings: GrpoSettings, folder: Path, ranks: int) -> Any:
         adam_beta2=0.98,  # ThetaEvolve's, as is the clipping of the gradient's norm
         max_grad_norm=1.0,
         weight_decay=settings.weight_decay,
-        beta=settings.kl,
+        beta=settings.row_weight * settings.kl,
         epsilon=settings.clip_low,
         epsilon_high=settings.clip_high,
         loss_type=str(settings.loss),

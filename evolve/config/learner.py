@@ -67,8 +67,9 @@ class GrpoConfig(LearnerConfig):
         drop_constant: Whether groups of equal rewards are left out of the work, the divergence and the entropy, and
             with loss=dapo of the mean; grpo and dr_grpo divide by all completions of a step, whatever they tell.
         trained_samples: How many samples of a group are learned from: those whose rewards vary most, at least 2 (PODS,
-            arXiv:2504.13818), with credit among themselves; of a group that is evaluated in part the same share of that
-            part. An update then takes less time; the others are in the search all the same. None for all.
+            arXiv:2504.13818), with credit among themselves and a mean over them; of a group that is evaluated in part
+            the same share of that part. An update then takes less time; the others are in the search all the same. None
+            for all.
         refills: How many more steps of the search may be made before an update to replace groups of equal rewards.
         logprob_bound: The run stops when engine and trainer disagree on the log-probability of the step's tokens by
             more than this on average.

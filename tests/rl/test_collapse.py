@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from rl.checkpoint import Policy, checkpoints
-from rl.settings import Method
+from rl.settings import Loss, Method
 from tests.rl.toy import SETTINGS, ListStore, NumberSearch, steps_until
 
 # torch and its friends warn of their own deprecations.
@@ -186,6 +186,28 @@ def test_the_bonus_does_not_depend_on_how_much_goes_through_at_once(learn):
         norms.append(figures[0]["gradient_norm"])
 
     assert norms[1:] == pytest.approx([norms[0]] * 2, rel=1e-4)
+
+
+@pytest.mark.parametrize("loss", list(Loss))
+def test_of_the_samples_that_are_learned_from_the_loss_is_a_mean(loss, bench):
+    """Two of four pull as the same two alone do, in policy, divergence and bonus: two updates are the same."""
+    _, search, _ = bench()
+    fours = [
+        tuple(replace(made, reward=(0.0, 0.5, 0.5, 1.0)[made.completion.sample]) for made in group)
+        for group in search.step(1)
+    ]
+    pairs = [
+        tuple(replace(made, completion=replace(made.completion, sample=place)) for place, made in enumerate(group[::3]))
+        for group in fours
+    ]
+    changes = {"loss": loss, "kl": 1.0, "entropy_bonus": 0.1, "learning_rate": 1e-3, "logprob_bound": 9.0}
+    two_of_four, of_four, _ = bench(folder="two-of-four", samples=4, trained_samples=2, **changes)
+    two_of_four.run(lambda _: fours, steps_until(2))
+    two, of_two, _ = bench(folder="two", samples=2, **changes)
+    two.run(lambda _: pairs, steps_until(2))
+    norms = [[update.values["gradient_norm"] for update in search.store.updates] for search in (of_four, of_two)]
+
+    assert norms[0] == pytest.approx(norms[1], rel=1e-4)
 
 
 def test_an_update_without_tokens_leaves_model_and_bonus_alone(learn):
