@@ -24,6 +24,8 @@ from rl.settings import GrpoSettings, Loss, Method
 _GIB = 2**30
 #: Of a number, by its type.
 _BYTES = {"bfloat16": 2, "float32": 4}
+#: What a tracker needs, where that is not called like it: the module, and what pip calls it.
+_PACKAGES = {"azure_ml": ("azureml", "azureml-sdk"), "flyte": ("flytekit", "flytekit")}
 #: In the run's folder, what the learner leaves.
 _LEARNER = "learner"
 
@@ -65,6 +67,7 @@ def check_grpo(config: Config, learner: GrpoConfig, model: Path | None, folder: 
         )
     if config.sampling.temperature <= 0:
         raise ConfigError("learner=grpo needs samples that differ: sampling.temperature must be above 0, 1 is usual")
+    _refuse_unused(learner)
     _check_trackers(learner)
     settings = grpo_settings(config, learner, engine)
     parameters = model_parameters(model)
@@ -155,6 +158,25 @@ def _direction(config: Config) -> Direction:
     ).direction
 
 
+def _refuse_unused(learner: GrpoConfig) -> None:
+    """Refuse options that would do nothing; a stored configuration holds all of them, at their defaults as a rule.
+
+    Raises:
+        ConfigError: One was changed, and what it belongs to is not asked for.
+    """
+    usual = GrpoConfig()
+    if learner.method != Method.LORA and learner.lora_rank != usual.lora_rank:
+        raise ConfigError(
+            f"learner.lora_rank={learner.lora_rank} does nothing with learner.method={learner.method}: say "
+            f"learner.method=lora, or leave the rank at {usual.lora_rank}"
+        )
+    if learner.entropy_target is None and learner.entropy_cap != usual.entropy_cap:
+        raise ConfigError(
+            f"learner.entropy_cap={learner.entropy_cap:g} does nothing without a target: say learner.entropy_target, "
+            f"or leave the cap at {usual.entropy_cap:g}"
+        )
+
+
 def _check_trackers(learner: GrpoConfig) -> None:
     from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
@@ -162,8 +184,9 @@ def _check_trackers(learner: GrpoConfig) -> None:
         if name not in INTEGRATION_TO_CALLBACK:
             known = ", ".join(sorted(INTEGRATION_TO_CALLBACK))
             raise ConfigError(f"learner.report_to={name} is no tracker: it must be one of {known}, or [] for none")
-        if find_spec(name) is None:
-            raise ConfigError(f"learner.report_to={name} needs that package: pip install {name}, or say [] for none")
+        module, package = _PACKAGES.get(name, (name, name))
+        if find_spec(module) is None:
+            raise ConfigError(f"learner.report_to={name} needs a package: pip install {package}, or say [] for none")
 
 
 def _on_gpu() -> bool:

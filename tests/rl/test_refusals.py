@@ -49,6 +49,11 @@ def large_model(tmp_path):
         (("learner.overlap=true", "learner.sleep=true"), r"overlap=true .*, learner\.sleep=true cannot"),
         (("learner.overlap=true", "learner.refills=1"), r"overlap=true .*, learner\.refills=1 cannot"),
         (("learner.trained_samples=9", "rollout.samples=8"), r"trained_samples=9 is more .* rollout\.samples=8"),
+        (("learner.lora_rank=64",), r"lora_rank=64 does nothing with .*=full: say learner\.method=lora, or .* at 32"),
+        (
+            ("learner.entropy_cap=0.5",),
+            r"entropy_cap=0\.5 does nothing .*: say learner\.entropy_target, or .* at 0\.03",
+        ),
         (("sampling.top_p=0.9",), r"sampling\.top_p must be 1, not 0\.9"),
         (("sampling.temperature=0",), r"sampling\.temperature must be above 0"),
         (("engine=server", "model=m"), r"needs engine=vllm, not server"),
@@ -56,12 +61,16 @@ def large_model(tmp_path):
             ("learner.report_to=[nowhere]",),
             r"learner\.report_to=nowhere is no tracker: it must be one of .*tensorboard",
         ),
+        (
+            ("learner.report_to=[azure_ml]",),
+            r"report_to=azure_ml needs a package: pip install azureml-sdk, or say \[\]",
+        ),
     ],
 )
 @pytest.mark.skipif(find_spec("trl") is None, reason="needs the extra `rl`")
 @pytest.mark.filterwarnings("ignore")
 def test_a_run_that_cannot_be_learned_from_is_refused(words, line, large_model, tmp_path):
-    """Group size 1, samples that are not the model's own, an engine elsewhere, a tracker that does not exist."""
+    """Group size 1, options without effect, samples that are not the model's own, an engine elsewhere, no tracker."""
     with pytest.raises(ConfigError, match=line) as refused:
         check_learner(parse_options([*WORDS, *words]), large_model, RunFolder(tmp_path))
 
