@@ -22,12 +22,18 @@ from rl.ranks import GRACE_S, Failed, Job
 
 @contextlib.contextmanager
 def open_ranks(
-    config: Config, model: Path | None, folder: Path, place: Place, last_words: Callable[[str], None]
+    config: Config,
+    model: Path | None,
+    folder: Path,
+    place: Place,
+    last_words: Callable[[str], None],
+    *,
+    attempts: int,
 ) -> Iterator[Engine]:
     """Start the engines of all ranks, and yield them as one; see `evolve.session.Session.engine`."""
     if model is None:
         raise ValueError("this configuration was not checked")
-    job = Job(config=config, model=model, folder=folder)
+    job = Job(config=config, model=model, folder=folder, attempts=attempts)
     with led(place, job, lambda: _own_engine(job, place), last_words) as engine:
         yield engine
 
@@ -81,7 +87,7 @@ def _serve(link: Connection, place: Place, afterwards: contextlib.ExitStack) -> 
 
 
 def _own_engine(job: Job, place: Place) -> VllmEngine:
-    engine = build_engine(job.config, job.model, place)
+    engine = build_engine(job.config, job.model, place, attempts=job.attempts)
     if not isinstance(engine, VllmEngine):
         raise ValueError("this configuration was not checked")
     return engine

@@ -141,14 +141,14 @@ class Session:
             model: The policy's folder, where it is in this process.
             last_words: Is told why rank 0 cannot end by itself where another rank has ended, and ends it.
         """
-        place = self.outside.place
+        place, attempts = self.outside.place, self.store.attempts_made()
         if place.ranks > 1:
             from evolve.ranks import open_ranks
 
-            with open_ranks(self.config, model, self.folder.path, place, last_words) as ranked:
+            with open_ranks(self.config, model, self.folder.path, place, last_words, attempts=attempts) as ranked:
                 yield ranked
         else:
-            engine = build_engine(self.config, model)
+            engine = build_engine(self.config, model, attempts=attempts)
             try:
                 yield engine
             finally:

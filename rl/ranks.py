@@ -37,11 +37,12 @@ _Row = TypeVar("_Row")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What a rank is to serve: the run's configuration, the model's folder and the run's."""
+    """What a rank is to serve: the run's configuration, the model's folder and the run's, and what is stored of it."""
 
     config: Any
     model: Path
     folder: Path
+    attempts: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

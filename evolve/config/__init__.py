@@ -48,7 +48,7 @@ __all__ = [
 ]
 
 
-#: Every database, and every generator, takes such a number.
+#: Every database takes such a number.
 _LARGEST_SEED = 2**53
 
 
@@ -137,7 +137,7 @@ class RunSettings:
 
     Attributes:
         dir: Its folder; None for a new one under `runs/`.
-        seed: Seeds the selection, the prompts and every candidate.
+        seed: Seeds the selection, the prompts, every candidate, and a model on this machine.
     """
 
     dir: str | None = None

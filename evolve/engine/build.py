@@ -1,6 +1,7 @@
 """From a configuration to its engine. Engines are imported only when they are used."""
 
 import functools
+import random
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,13 +16,14 @@ if TYPE_CHECKING:
     from evolve.engine.vllm import VllmEngine
 
 
-def build_engine(config: Config, model: Path | None, place: Place = ALONE) -> Engine:
+def build_engine(config: Config, model: Path | None, place: Place = ALONE, *, attempts: int = 0) -> Engine:
     """Start this process's engine; a local model is loaded in a process of its own, or here where there are ranks.
 
     Args:
         config: Of the run.
         model: The policy's folder, where it is on this machine.
         place: This process among those of the run.
+        attempts: How many the run has stored already; a model draws otherwise than when the run began.
 
     Raises:
         ConfigError: The engine is unknown, or refuses the model or an option.
@@ -38,7 +40,7 @@ def build_engine(config: Config, model: Path | None, place: Place = ALONE) -> En
     if isinstance(engine, VllmConfig) and model is not None:
         from evolve.engine.apart import EngineApart, PolicyApart
 
-        start = vllm_start(config, engine, model, place)
+        start = vllm_start(config, engine, model, place, attempts=attempts)
         if place.ranks > 1:  # it joins the ranks' process group, which is this process's
             return start()
         return PolicyApart(start) if isinstance(config.learner, GrpoConfig) else EngineApart(start)
@@ -81,7 +83,7 @@ def _server_settings(config: Config, engine: ServerConfig) -> "ServerSettings":
 
 
 def vllm_start(
-    config: Config, engine: VllmConfig, model: Path, place: Place = ALONE
+    config: Config, engine: VllmConfig, model: Path, place: Place = ALONE, *, attempts: int = 0
 ) -> "functools.partial[VllmEngine]":
     """Return what starts vLLM in the process that calls it, as a run's configuration says.
 
@@ -90,6 +92,7 @@ def vllm_start(
         engine: Its engine.
         model: The policy's folder.
         place: This process among those of the run.
+        attempts: How many the run has stored already.
     """
     from evolve.engine.vllm import VllmEngine
     from evolve.engine.vllm_start import VllmSettings
@@ -102,13 +105,21 @@ def vllm_start(
         kv_cache_gib=engine.kv_cache_gib,
         compile=engine.compile,
         logprobs=engine.logprobs or learner is not None,
-        seed=config.run.seed + place.rank,
+        seed=_engine_seed(config.run.seed, place.rank, attempts),
         lora_rank=learner.lora_rank if learner is not None and learner.method == "lora" else 0,
         sleep=learner is not None and learner.sleep,
         dtype=engine.dtype,
         ranks=place.ranks,
     )
     return functools.partial(VllmEngine, model, _sampling(config), settings)
+
+
+def _engine_seed(seed: int, rank: int, attempts: int) -> int:
+    """Return what seeds the random numbers of an engine, from 0 to 2**32 - 1, whatever integer the run's seed is.
+
+    An engine that is started anew, for a run that is resumed, must not draw the same replies to the same prompts again.
+    """
+    return random.Random(f"{seed}:{rank}:{attempts}").getrandbits(32)
 
 
 def _sampling(config: Config) -> Sampling:

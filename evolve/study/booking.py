@@ -161,7 +161,7 @@ def _make(cell: Cell, engines: Engines, outside: Outside, left: str) -> Ended | 
 
 
 def _go(cell: Cell, session: Session, model: Path | None, engines: Engines) -> Ended:
-    ended = session.go(engines.lend(session.config, model), model)
+    ended = session.go(engines.lend(session.config, model, attempts=session.store.attempts_made()), model)
     if is_finished(cell):
         write_record(cell, record_of(cell))
     return ended

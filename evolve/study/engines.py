@@ -29,12 +29,18 @@ class Engines:
         self._key: EngineKey | None = None
         self.built = 0
 
-    def lend(self, config: Config, model: Path | None) -> Engine:
-        """Return an engine for a run; it stays this object's, and the last one lent cannot be used any more."""
+    def lend(self, config: Config, model: Path | None, *, attempts: int) -> Engine:
+        """Return an engine for a run; it stays this object's, and the last one lent cannot be used any more.
+
+        Args:
+            config: Of the run.
+            model: The policy's folder, where the engine needs one.
+            attempts: How many the run has stored already.
+        """
         key = engine_key(config)
         if self._engine is None or key is None or key != self._key:
             self.drop()
-            self._engine = build_engine(config, model)
+            self._engine = build_engine(config, model, attempts=attempts)
             self._key = key
             self.built += 1
         return self._engine

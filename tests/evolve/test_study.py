@@ -292,12 +292,12 @@ def test_runs_share_an_engine_exactly_if_they_ask_for_the_same(tmp_path):
     learner = replace(first, learner=GrpoConfig())
 
     with Engines() as engines:
-        one = engines.lend(first, None)
+        one = engines.lend(first, None, attempts=0)
         assert isinstance(one, ScriptedEngine)
-        assert engines.lend(alike, None) is one
-        assert engines.lend(warmer, None) is not one
-        trained = engines.lend(learner, None)
-        assert engines.lend(learner, None) is not trained
+        assert engines.lend(alike, None, attempts=0) is one
+        assert engines.lend(warmer, None, attempts=0) is not one
+        trained = engines.lend(learner, None, attempts=0)
+        assert engines.lend(learner, None, attempts=0) is not trained
         assert engines.built == 4
 
 
