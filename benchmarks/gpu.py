@@ -103,6 +103,10 @@ class Interleaved:
         finally:
             self._open.remove(step)
 
+    def give_up(self) -> None:
+        """End every open stream soon."""
+        self._engine.give_up()
+
     def _decode_again(self) -> None:
         idle = 0
         while idle < _IDLE:  # a worker takes the next program a moment after the last one

@@ -3,14 +3,20 @@
 import contextlib
 import functools
 import threading
+import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
+from evolve.budget import Budget
 from evolve.protocols import Engine
 from evolve.types import Attempt, Completion, Request
 
 #: Steps whose completions are read at once; of more the newest wait for the oldest.
 _STREAMS = 16
+#: After so many seconds an engine is asked once more to give up: a stream that had not begun did not hear of it.
+_AGAIN_S = 0.2
+#: How long an engine may take to give up its streams when a run ends, in seconds; it may hang, and the user wait.
+_GIVE_UP_S = 10.0
 
 
 class Decoding:
@@ -40,19 +46,23 @@ class Decoding:
 
 
 class Decoder:
-    """Has an engine decode steps.
+    """Has an engine decode steps, each of them read by a thread of its own.
 
     Args:
         engine: The engine.
-        ahead: Whether a step may be decoded beside the end of the one before it; each is read by a thread of its own
-            then.
+        budget: Of the run; what is not decoded when its time is used up is given up.
+        ahead: Whether a step may be decoded beside the end of the one before it.
         clock: Active seconds of the run.
     """
 
-    def __init__(self, engine: Engine, *, ahead: bool, clock: Callable[[], float]) -> None:
+    def __init__(self, engine: Engine, budget: Budget, *, ahead: bool, clock: Callable[[], float]) -> None:
         self._engine = engine
+        self._budget = budget
+        self._ahead = ahead
         self._clock = clock
-        self._threads = ThreadPoolExecutor(_STREAMS, thread_name_prefix="read") if ahead else None
+        self._threads = ThreadPoolExecutor(_STREAMS, thread_name_prefix="read")
+        self._beginning = threading.Lock()
+        self._readings: list[Future[None]] = []
         self._abandoned = threading.Event()
 
     def decode(
@@ -64,18 +74,30 @@ class Decoder:
     ) -> Decoding:
         """Begin to decode a step, and return at once if the next one may begin before this is done.
 
+        Else the engine decodes nothing any more when this returns.
+
         Args:
             requests: What is to be decoded.
             hand_on: Called with each completion as soon as it is there; returns what will come of it.
             is_enough: Asked after each completion; what is not decoded by then is given up.
+
+        Raises:
+            EvolveError: What the engine raises, where this waits for it.
         """
         decoding = Decoding(requests)
-        if self._threads is None:
-            self._read(requests, decoding, hand_on, is_enough)
-            decoding.give_up()
-        else:
+        with self._beginning:
+            if self._abandoned.is_set():
+                decoding.give_up()
+                return decoding
             reading = self._threads.submit(self._read, requests, decoding, hand_on, is_enough)
+            self._readings = [*self._unread(), reading]
+        if self._ahead:
             reading.add_done_callback(decoding.give_up)
+        else:
+            wait([reading], timeout=self._budget.left_s(self._clock()))
+            self._give_up()
+            reading.result()
+            decoding.give_up()
         return decoding
 
     def close(self, *, abandon: bool) -> None:
@@ -85,9 +107,20 @@ class Decoder:
             abandon: Whether nothing is handed on any more; else return when each step's reader has found it enough.
         """
         if abandon:
-            self._abandoned.set()
-        if self._threads is not None:
-            self._threads.shutdown(wait=not abandon)
+            with self._beginning:
+                self._abandoned.set()
+            self._give_up(within_s=_GIVE_UP_S)  # the engine may be the next run's
+        self._threads.shutdown(wait=not abandon)
+
+    def _give_up(self, *, within_s: float = float("inf")) -> None:
+        """Have the engine give up all that is read, and wait until nobody reads any more, or for so long."""
+        until = time.monotonic() + within_s
+        while (unread := self._unread()) and time.monotonic() < until:
+            self._engine.give_up()
+            wait(unread, timeout=_AGAIN_S)
+
+    def _unread(self) -> list[Future[None]]:
+        return [reading for reading in self._readings if not reading.done()]
 
     def _read(
         self,
@@ -96,6 +129,8 @@ class Decoder:
         hand_on: Callable[[Completion], Future[Attempt | None]],
         is_enough: Callable[[], bool],
     ) -> None:
+        if self._abandoned.is_set():
+            return
         with contextlib.closing(self._engine.stream(requests)) as completions:
             for completion in completions:
                 if self._abandoned.is_set():

@@ -126,7 +126,7 @@ class Evolution:
         self._lock = threading.Lock()
         self._abandoned = threading.Event()
         # Where nothing may be late, there is nothing to read beside another step.
-        self._decoder = Decoder(parts.engine, ahead=settings.ahead and settings.late > 0, clock=clock)
+        self._decoder = Decoder(parts.engine, budget, ahead=settings.ahead and settings.late > 0, clock=clock)
         self._late: list[Future[Attempt | None]] = []
         reports, direction = parts.store.reports(), parts.problem.direction
         self._unchecked = unchecked_best(parts.store, direction)

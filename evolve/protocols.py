@@ -33,6 +33,12 @@ class Engine(Protocol):
             EngineError: The engine is gone; what was yielded so far is good.
         """
 
+    def give_up(self) -> None:
+        """End every open stream soon, whatever it waits for, without the completions that it lacks.
+
+        Any thread may call this, other than those that read the streams; a stream that begins later is not affected.
+        """
+
     def close(self) -> None:
         """Free what the engine holds; it cannot be used afterwards, and streams that are open come to nothing."""
 

@@ -112,6 +112,9 @@ class Recording:
                 if attempt is not None:
                     yield attempt.completion
 
+    def give_up(self) -> None:
+        """No stream waits for anything."""
+
     def close(self) -> None:
         """Nothing is held."""
 

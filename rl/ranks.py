@@ -96,6 +96,9 @@ class Streaming(PolicyEngine, Protocol):
     def stream(self, requests: Sequence[Request]) -> Generator[Completion, None, None]:
         """Yield every wanted completion, as `evolve.protocols.Engine` says."""
 
+    def give_up(self) -> None:
+        """End every open stream soon."""
+
     def close(self) -> None:
         """Free the model's memory."""
 
@@ -298,6 +301,10 @@ class RankedEngine:
     def sleep(self) -> None:
         """Free the memory of rank 0's engine; the others free theirs when they get the batch."""
         self._own.sleep()
+
+    def give_up(self) -> None:
+        """End what rank 0's engine decodes; a reader that wants no more ends the others at their next completion."""
+        self._own.give_up()
 
     def close(self) -> None:
         """Let the other ranks end, and free the memory of rank 0's engine."""

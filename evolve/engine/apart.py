@@ -24,6 +24,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
+from evolve.engine.messages import Answer, Ask, Decode, Ended, GiveUp, Gone, Load, Loaded, Made, Stop
 from evolve.errors import EngineError, EvolveError
 from evolve.protocols import Engine
 from evolve.types import Completion, Message, Request
@@ -32,68 +33,6 @@ from evolve.types import Completion, Message, Request
 _CLOSE_S = 20.0
 #: How long one that decodes, or is being started, may take to let go of the system's semaphores before it is killed.
 _LEAVE_S = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Decode:
-    """Sample these, as the stream of this number."""
-
-    stream: int
-    requests: tuple[Request, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Stop:
-    """Abandon a stream, if it has not ended."""
-
-    stream: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Made:
-    """A stream's next completion."""
-
-    stream: int
-    completion: Completion
-
-
-@dataclass(frozen=True, slots=True)
-class _Ended:
-    """Nothing of a stream is being decoded any more; `error` says why it was given up."""
-
-    stream: int
-    error: EvolveError | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Ask:
-    """Call a method of the engine."""
-
-    method: str
-    arguments: tuple[Any, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Load:
-    """Replace all weights by those that follow, each as name and tensor, up to `_Loaded`."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Loaded:
-    """These were all."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """What a method returned, or what it raised; the first one says that the engine is there, or why it is not."""
-
-    value: Any = None
-    error: EvolveError | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Gone:
-    """The engine's process has ended: nothing more will be heard."""
 
 
 class EngineApart:
@@ -117,9 +56,9 @@ class EngineApart:
         theirs.close()
         self._numbers = itertools.count()
         self._telling = threading.RLock()  # held by a question until its answer is there
-        self._answers: queue.SimpleQueue[_Answer | _Gone] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[Answer | Gone] = queue.SimpleQueue()
         self._hearing = threading.Lock()
-        self._streams: dict[int, queue.SimpleQueue[_Made | _Ended | _Gone]] = {}
+        self._streams: dict[int, queue.SimpleQueue[Made | Ended | Gone]] = {}
         self._is_gone = False
         self._ending = threading.Lock()
         self._listener = threading.Thread(target=self._listen, name="engine's words", daemon=True)
@@ -140,26 +79,31 @@ class EngineApart:
             EngineError: Its process has ended, or the engine is closed.
         """
         number = next(self._numbers)
-        heard: queue.SimpleQueue[_Made | _Ended | _Gone] = queue.SimpleQueue()
+        heard: queue.SimpleQueue[Made | Ended | Gone] = queue.SimpleQueue()
         with self._hearing:
             self._streams[number] = heard
             is_gone = self._is_gone
         if is_gone:
             raise self._gone()
-        self._tell(_Decode(number, tuple(requests)))
+        self._tell(Decode(number, tuple(requests)))
         try:
-            while isinstance(message := heard.get(), _Made):
+            while isinstance(message := heard.get(), Made):
                 yield message.completion
         except GeneratorExit:
-            self._tell(_Stop(number))
+            self._tell(Stop(number))
             raise
         except KeyboardInterrupt:  # the engine's process does not hear of it, and would keep this one
             self._end()
             raise
-        if isinstance(message, _Gone):
+        if isinstance(message, Gone):
             raise self._gone()
         if message.error is not None:
             raise message.error
+
+    def give_up(self) -> None:
+        """Let every open stream end as soon as the engine has given it up; nothing happens if its process is gone."""
+        with contextlib.suppress(EngineError):  # who reads a stream hears of it
+            self._tell(GiveUp())
 
     def close(self) -> None:
         """End the engine's process; one that still decodes does not come to the end of it."""
@@ -175,18 +119,18 @@ class EngineApart:
             # A process that it has started may keep the link open, so its own end is looked for, too.
             while self._link in wait([self._link, self._process.sentinel]):
                 message = self._link.recv()
-                if isinstance(message, _Answer):
+                if isinstance(message, Answer):
                     self._answers.put(message)
                     continue
                 with self._hearing:
-                    ended = isinstance(message, _Ended)
+                    ended = isinstance(message, Ended)
                     heard = self._streams.pop(message.stream) if ended else self._streams[message.stream]
                 heard.put(message)
         with self._hearing:
             self._is_gone = True
             for heard in self._streams.values():
-                heard.put(_Gone())
-        self._answers.put(_Gone())
+                heard.put(Gone())
+        self._answers.put(Gone())
 
     def _tell(self, message: object) -> None:
         try:
@@ -201,7 +145,7 @@ class EngineApart:
         except KeyboardInterrupt:  # the answer will come, and would be taken for that to the next question
             self._end()
             raise
-        if isinstance(answer, _Gone):
+        if isinstance(answer, Gone):
             self._answers.put(answer)  # for whoever asks next
             raise self._gone()
         if answer.error is not None:
@@ -261,11 +205,11 @@ class PolicyApart(EngineApart):
             EngineError: Its process has ended.
         """
         with self._telling:
-            self._tell(_Load())
+            self._tell(Load())
             try:
                 for name, weight in weights:
                     self._tell_weight(name, weight)
-                self._tell(_Loaded())
+                self._tell(Loaded())
             except BaseException:  # the engine waits for the rest, which will not come
                 self._end()
                 raise
@@ -291,7 +235,7 @@ class PolicyApart(EngineApart):
 
     def _ask(self, method: str, *arguments: Any) -> Any:
         with self._telling:
-            self._tell(_Ask(method, arguments))
+            self._tell(Ask(method, arguments))
             return self._answer()
 
     def _tell_weight(self, name: str, weight: Any) -> None:
@@ -342,30 +286,36 @@ class _Serving:
         held: dict[str, Any] = {}
         with contextlib.suppress(EOFError, ConnectionError):
             while (message := self.link.recv()) is not None:
-                if isinstance(message, _Decode):
+                if isinstance(message, Decode):
                     self.stops[message.stream] = threading.Event()
                     threading.Thread(target=self._decode, args=(message,), daemon=True).start()
-                elif isinstance(message, _Stop):
+                elif isinstance(message, Stop):
                     if (stop := self.stops.get(message.stream)) is not None:  # else it has ended meanwhile
                         stop.set()
+                elif isinstance(message, GiveUp):
+                    for stop in self.stops.copy().values():
+                        stop.set()
+                    self.engine.give_up()
                 else:
                     self.tell(_answered(self.engine, message, _arriving(self.link, held)))
 
-    def _decode(self, message: _Decode) -> None:
+    def _decode(self, message: Decode) -> None:
         stop, error = self.stops[message.stream], None
         try:
-            with contextlib.closing(self.engine.stream(message.requests)) as completions:
+            # Given up before this thread had begun, it must not begin.
+            requests = () if stop.is_set() else message.requests
+            with contextlib.closing(self.engine.stream(requests)) as completions:
                 for completion in completions:
                     if stop.is_set():
                         break
-                    self.tell(_Made(message.stream, completion))
+                    self.tell(Made(message.stream, completion))
         except EvolveError as raised:
             error = raised
         except BaseException:  # noqa: BLE001 - in this thread nobody would see it, and the stream would never end
             traceback.print_exc()
             os._exit(1)
         del self.stops[message.stream]
-        self.tell(_Ended(message.stream, error))
+        self.tell(Ended(message.stream, error))
 
 
 def _serve(start: Callable[[], Engine], link: Connection) -> None:
@@ -378,30 +328,30 @@ def _serve(start: Callable[[], Engine], link: Connection) -> None:
         engine = start()
     except EvolveError as error:
         signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # it ends by itself, and what it hears then would be a traceback
-        link.send(_Answer(error=error))
+        link.send(Answer(error=error))
         return
     with contextlib.closing(engine):  # at the signal, too: what vLLM still decodes would keep this process
         serving = _Serving(engine, link)
-        serving.tell(_Answer())
+        serving.tell(Answer())
         serving.serve()
 
 
-def _answered(engine: Any, message: _Ask | _Load, weights: Iterator[tuple[str, Any]]) -> _Answer:
+def _answered(engine: Any, message: Ask | Load, weights: Iterator[tuple[str, Any]]) -> Answer:
     try:
-        if isinstance(message, _Ask):
-            return _Answer(getattr(engine, message.method)(*message.arguments))
+        if isinstance(message, Ask):
+            return Answer(getattr(engine, message.method)(*message.arguments))
         engine.load_weights(weights)
     except EvolveError as error:
-        if isinstance(message, _Load):
+        if isinstance(message, Load):
             for _ in weights:  # an engine that refuses them has not taken all
                 pass
-        return _Answer(error=error)
-    return _Answer()
+        return Answer(error=error)
+    return Answer()
 
 
 def _arriving(link: Connection, held: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield the weights that the other process tells; of what it has shared before it tells the name alone."""
-    while not isinstance(item := link.recv(), _Loaded):
+    while not isinstance(item := link.recv(), Loaded):
         if isinstance(item, str):
             yield item, held[item]
             continue

@@ -1,8 +1,8 @@
 """An engine that replays recorded completions: deterministic, without a model."""
 
 import json
-import time
-from collections.abc import Callable, Generator, Sequence
+import threading
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 from evolve.engine import estimated_prompt_tokens, estimated_tokens
@@ -19,23 +19,22 @@ class ScriptedEngine:
     Args:
         file: JSON Lines, each `{"text": "the reply"}`.
         latency_s: How long after the call of `stream` its completions arrive; all are in flight at once.
-        sleep: Waits so many seconds.
 
     Raises:
         ConfigError: The file cannot be read, is empty, or one of its lines is not such an object.
     """
 
-    def __init__(self, file: Path, *, latency_s: float, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(self, file: Path, *, latency_s: float) -> None:
         if latency_s < 0:
             raise ConfigError(f"engine.latency_s must be 0 or more, got {latency_s}")
         self._texts = _read(file)
         self._latency_s = latency_s
-        self._sleep = sleep
+        self._waiting: set[threading.Event] = set()  # one for each stream; set when it is given up
 
     def stream(self, requests: Sequence[Request]) -> Generator[Completion, None, None]:
         """Yield the wanted completions, in the order of the requests, `latency_s` after the first is asked for."""
-        if self._latency_s and any(request.samples for request in requests):
-            self._sleep(self._latency_s)
+        if self._latency_s and any(request.samples for request in requests) and self._is_given_up_meanwhile():
+            return
         for request in requests:
             prompt_tokens = estimated_prompt_tokens(request.messages)
             for sample in request.samples:
@@ -50,8 +49,22 @@ class ScriptedEngine:
                     seconds=self._latency_s,
                 )
 
+    def give_up(self) -> None:
+        """End the streams whose completions have not arrived yet."""
+        for given_up in self._waiting.copy():
+            given_up.set()
+
     def close(self) -> None:
-        """Nothing is held."""
+        """Nothing is held, and streams that are open come to nothing."""
+        self.give_up()
+
+    def _is_given_up_meanwhile(self) -> bool:
+        given_up = threading.Event()
+        self._waiting.add(given_up)
+        try:
+            return given_up.wait(self._latency_s)
+        finally:
+            self._waiting.remove(given_up)
 
 
 def _read(file: Path) -> list[str]:

@@ -152,6 +152,7 @@ class ServerEngine:
             limits=httpx.Limits(max_connections=settings.in_flight, max_keepalive_connections=settings.in_flight),
             timeout=None,  # `_answer` limits the whole request instead of each read
         )
+        self._serving: set[Future[None]] = set()  # one for each open stream
         self._loop = asyncio.new_event_loop()
         # A daemon, so that a run that dies does not wait for its requests.
         self._thread = threading.Thread(target=self._loop.run_forever, name="server-engine", daemon=True)
@@ -168,14 +169,23 @@ class ServerEngine:
             raise EngineError("the engine is closed; start another")
         arrived: queue.SimpleQueue[Completion | Future[None]] = queue.SimpleQueue()
         serving = asyncio.run_coroutine_threadsafe(self._serve(requests, arrived.put), self._loop)
+        self._serving.add(serving)
         serving.add_done_callback(arrived.put)
         try:
             while not isinstance(item := arrived.get(), Future):
                 yield item
             item.result()
         except CancelledError as error:
-            raise EngineError("the engine was closed while it was answering") from error
+            if serving in self._serving:  # else it was given up
+                raise EngineError("the engine was closed while it was answering") from error
         finally:
+            self._serving.discard(serving)
+            serving.cancel()
+
+    def give_up(self) -> None:
+        """Hang up on what is in flight, and let every open stream end."""
+        for serving in self._serving.copy():
+            self._serving.discard(serving)
             serving.cancel()
 
     def close(self) -> None:

@@ -51,7 +51,7 @@ class _Stream:
         prompts: What it asks for.
         started: When, by the engine's clock.
         arrived: What its reader takes, an `_End` at last.
-        abandoned: Set by the reader that wants no more.
+        abandoned: Set when nobody wants more of it.
         ended: Set when vLLM has let go of it.
         waiting: What vLLM still decodes, by vLLM's name for it: the request and the number of the sample.
     """
@@ -97,6 +97,7 @@ class VllmEngine:
         self._asleep = False
         self._joining: queue.SimpleQueue[_Stream] = queue.SimpleQueue()
         self._open: list[_Stream] = []  # the engine's thread alone uses it
+        self._read: set[_Stream] = set()  # by the callers of `stream`
         self._closing = threading.Event()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vllm")
         try:
@@ -121,10 +122,12 @@ class VllmEngine:
         """
         prompts = [(request, self.encode(request.messages)) for request in requests if request.samples]
         stream = _Stream(prompts, self._clock())
+        self._read.add(stream)
         self._joining.put(stream)
         try:
             self._thread.submit(self._drive)
         except RuntimeError as error:
+            self._read.remove(stream)
             raise EngineError("the engine is closed; start another") from error
         try:
             while not isinstance(item := stream.arrived.get(), _End):
@@ -132,8 +135,14 @@ class VllmEngine:
             if item.error is not None:
                 raise item.error
         finally:
+            self._read.remove(stream)
             stream.abandoned.set()
             stream.ended.wait()
+
+    def give_up(self) -> None:
+        """Abort what is being decoded at vLLM's next step, and let every open stream end there."""
+        for stream in self._read.copy():
+            stream.abandoned.set()
 
     def close(self) -> None:
         """Give up what is being decoded and free the model's memory."""

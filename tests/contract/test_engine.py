@@ -163,6 +163,52 @@ def test_giving_up_a_stream_leaves_the_other_alone(engine):
     assert len(begun) == 1
 
 
+def test_giving_up_ends_every_open_stream_and_no_later_one(engine):
+    """Nothing is owed to who reads them, and who asks next gets all; where no stream is open it does nothing."""
+    engine.give_up()
+    streams = [engine.stream([ask(group, *range(100)) for group in range(8)]) for _ in range(2)]
+    with ThreadPoolExecutor(2) as others:
+        began = time.monotonic()
+        read = [others.submit(list, stream) for stream in streams]
+        time.sleep(0.02)
+        engine.give_up()
+        assert max(len(reading.result(timeout=30)) for reading in read) < 800
+
+    assert time.monotonic() - began < 30
+    assert keys(list(engine.stream([ask(7, 2)]))) == [(7, 2)]
+
+
+@pytest.fixture(params=["scripted", "apart", "server"])
+def slow(request, tmp_path):
+    """Engines whose first completion takes a minute."""
+    file = tmp_path / "replies.jsonl"
+    file.write_text(json.dumps({"text": "reply"}), encoding="utf-8")
+    chat_server = ChatServer(lambda _: chat("reply", delay_s=60.0))
+    settings = ServerSettings(url=chat_server.url, model="m", in_flight=4, timeout_s=90.0, retries=0)
+    scripted = functools.partial(ScriptedEngine, file, latency_s=60.0)
+    starts = {
+        "scripted": scripted,
+        "apart": functools.partial(EngineApart, scripted),
+        "server": functools.partial(ServerEngine, settings, SAMPLING),
+    }
+    engine = starts[request.param]()
+    yield engine
+    engine.close()
+    chat_server.close()
+
+
+def test_giving_up_waits_for_no_completion(slow):
+    """Two threads that have read nothing hear within moments that their streams have ended."""
+    with ThreadPoolExecutor(2) as others:
+        read = [others.submit(list, slow.stream([ask(group, 0, 1, 2, 3)])) for group in range(2)]
+        time.sleep(1.0)
+        began = time.monotonic()
+        slow.give_up()
+        assert [reading.result(timeout=50) for reading in read] == [[], []]
+
+    assert time.monotonic() - began < 10
+
+
 def test_completions_of_a_server_come_one_by_one(server):
     """8 replies that end 0.05 s apart arrive over at least 0.3 s, not together."""
     arrivals = [time.monotonic() for _ in server.stream([ask(group, 0, 1, 2, 3) for group in range(2)])]

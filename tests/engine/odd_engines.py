@@ -67,6 +67,9 @@ class OddEngine:
                     self._abandoned += 1
                     raise
 
+    def give_up(self) -> None:
+        """No stream ends before its next completion."""
+
     def close(self) -> None:
         """Nothing is held."""
 

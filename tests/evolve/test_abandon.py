@@ -51,6 +51,9 @@ class Asked:
         self.completions.append(sum(len(request.samples) for request in requests))
         yield from self._engine.stream(requests)
 
+    def give_up(self) -> None:
+        self._engine.give_up()
+
     def close(self) -> None:
         self._engine.close()
 

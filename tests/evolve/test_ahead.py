@@ -16,7 +16,7 @@ from support import program, trivial
 
 from database.store import RunStore
 from evolve import compose
-from evolve.budget import Tally
+from evolve.budget import Budget, Tally
 from evolve.config import GrpoConfig
 from evolve.decoding import Decoder
 from evolve.engine.scripted import ScriptedEngine
@@ -40,6 +40,7 @@ class HeldEngine:
     def __init__(self, *, fails: bool = False, pause_s: float = 0.0) -> None:
         self.release = threading.Event()
         self.abandoned = 0
+        self._is_given_up = False
         self._fails = fails
         self._pause_s = pause_s
         self._streams = 0
@@ -58,6 +59,9 @@ class HeldEngine:
                     if given >= 2:
                         assert self.release.wait(30)
                         time.sleep(self._pause_s)
+                    if self._is_given_up:
+                        self.abandoned += 1
+                        return
                     given += 1
                     yield Completion(
                         group=request.group,
@@ -70,6 +74,11 @@ class HeldEngine:
         except GeneratorExit:
             self.abandoned += 1
             raise
+
+    def give_up(self) -> None:
+        """End the stream that waits."""
+        self._is_given_up = True
+        self.release.set()
 
     def close(self) -> None:
         """Nothing is held."""
@@ -183,7 +192,7 @@ def test_a_step_waits_for_its_completions_where_it_must(ahead, late, tmp_path):
 
 @pytest.mark.parametrize("ahead", [False, True])
 def test_a_step_that_is_given_up_while_it_is_decoded_ends(ahead, tmp_path):
-    """What comes after that is handed to nobody, and the step is not finished."""
+    """The engine does not come to its next completion, and the step is not finished."""
     engine = HeldEngine()
     with (
         search(tmp_path, engine, "rollout.samples=8", "rollout.late=0.5", ahead=ahead) as (evolution, store),
@@ -193,13 +202,27 @@ def test_a_step_that_is_given_up_while_it_is_decoded_ends(ahead, tmp_path):
         while len(store.attempts_of(1)) < 2:
             time.sleep(0.01)
         evolution.close(abandon=True)
-        engine.release.set()
         with pytest.raises(AbandonedError):
             step.result(timeout=30)
 
         assert len(store.attempts_of(1)) == 2
         assert engine.abandoned == 1
         assert store.reports()[-1].step == 0
+
+
+@pytest.mark.parametrize(("ahead", "late"), [(False, 0.0), (True, 0.0), (True, 0.5)])
+def test_a_run_ends_with_its_time_whatever_the_engine_waits_for(ahead, late, tmp_path):
+    """Its third completion would take half a minute; the run has six seconds, and the next the engine."""
+    engine = HeldEngine()
+    words = ("rollout.samples=4", f"rollout.late={late}", "budget.minutes=0.1")
+    with search(tmp_path, engine, *words, ahead=ahead) as (evolution, store):
+        for number in evolution.steps():
+            evolution.step(number)
+        evolution.close(abandon=True)
+
+        assert store.reports()[-1].finished_s < 15
+        assert len(store.attempts_of(1)) <= 2
+        assert engine.abandoned == 1
 
 
 def test_an_engine_that_fails_stops_the_run_and_nothing_is_lost(tmp_path):
@@ -245,7 +268,8 @@ def test_what_goes_wrong_with_one_attempt_is_heard_of_by_who_waits_for_it(ahead)
             attempt.set_result(None)
         return attempt
 
-    decoder = Decoder(engine, ahead=ahead, clock=time.monotonic)
+    budget = Budget(steps=None, minutes=None, completions=None, tokens=None, score=None)
+    decoder = Decoder(engine, budget, ahead=ahead, clock=time.monotonic)
     request = Request(group=0, messages=(), samples=(0, 1, 2), first=0)
     first, second, third = decoder.decode([request], hand_on=hand_on, is_enough=lambda: False).attempts
 
