@@ -61,7 +61,10 @@ class EngineApart:
         self._streams: dict[int, queue.SimpleQueue[Made | Ended | Gone]] = {}
         self._is_gone = False
         self._ending = threading.Lock()
-        self._listener = threading.Thread(target=self._listen, name="engine's words", daemon=True)
+        if self._process.pid is None:
+            raise ValueError("the engine's process was not started")
+        death = os.pidfd_open(self._process.pid)
+        self._listener = threading.Thread(target=self._listen, args=(death,), name="engine's words", daemon=True)
         self._listener.start()
         try:
             self._answer()
@@ -113,11 +116,11 @@ class EngineApart:
             self._process.join(_CLOSE_S)
         self._end()
 
-    def _listen(self) -> None:
-        """Pass on what the engine's process says until it is gone."""
+    def _listen(self, death: int) -> None:
+        """Pass on what the engine's process says until it is gone, which the descriptor `death` tells."""
         with contextlib.suppress(EOFError, OSError):
-            # A process that it has started may keep the link open, so its own end is looked for, too.
-            while self._link in wait([self._link, self._process.sentinel]):
+            # Processes that it has started may keep the link open, and `Process.sentinel`: a pipe, too.
+            while self._link in wait([self._link, death]):
                 message = self._link.recv()
                 if isinstance(message, Answer):
                     self._answers.put(message)
@@ -126,6 +129,7 @@ class EngineApart:
                     ended = isinstance(message, Ended)
                     heard = self._streams.pop(message.stream) if ended else self._streams[message.stream]
                 heard.put(message)
+        os.close(death)
         with self._hearing:
             self._is_gone = True
             for heard in self._streams.values():

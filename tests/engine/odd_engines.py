@@ -74,6 +74,14 @@ class OddEngine:
         """Nothing is held."""
 
 
+class ParentEngine(OddEngine):
+    """Has started a program that lives for half a minute."""
+
+    def __init__(self) -> None:
+        super().__init__(60.0)
+        os.system("sleep 30 &")
+
+
 class OddPolicy(OddEngine):
     """Says what it was given; it refuses weights at the first one that is not a number."""
 

@@ -16,7 +16,7 @@ import torch
 from evolve.engine.apart import EngineApart, PolicyApart
 from evolve.errors import ConfigError, EngineError
 from evolve.types import Message, Request
-from tests.engine.odd_engines import OddEngine, OddPolicy, refused
+from tests.engine.odd_engines import OddEngine, OddPolicy, ParentEngine, refused
 
 
 def ask(group: int, *samples: int) -> Request:
@@ -80,6 +80,19 @@ def test_the_death_of_its_process_is_an_error_that_names_the_cure(engine):
         list(engine.stream([ask(0, 0), ask(2, 0)]))
     with pytest.raises(EngineError, match="process is gone"):
         list(engine.stream([ask(0, 0)]))
+
+
+def test_a_death_is_heard_of_although_what_the_process_started_lives():
+    """Its children hold what it held; it is killed where the next completion would take a minute."""
+    engine = EngineApart(ParentEngine)
+    stream = engine.stream([ask(0, 0, 1)])
+    os.kill(int(next(stream).text), signal.SIGKILL)
+    began = time.monotonic()
+    with pytest.raises(EngineError, match="process is gone"):
+        next(stream)
+    engine.close()
+
+    assert time.monotonic() - began < 15
 
 
 def test_what_is_abandoned_is_not_decoded_to_its_end():
