@@ -1,22 +1,26 @@
 """What the dashboard asks: reads that stay fast in a run of 100,000 programs, on a database that it cannot change."""
 
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sqlalchemy import Text, cast, event, func, select
+from sqlalchemy import Connection, Text, and_, cast, event, func, or_, select
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from database.mapping import to_report
 from database.reports import SEED_ID
 from database.repository import Database
-from database.rows import AttemptRow, CellRow, MembershipRow, ProgramRow, StepRow
+from database.rows import AttemptRow, CellRow, ConfirmationRow, MembershipRow, ProgramRow, StepRow, TrainingRow
 from database.schema import check
 from database.session import Storage, connect
 from database.store import RunStore
-from evolve.types import ArchiveCell, Attempt, Outcome, StepReport
+from evolve.types import ArchiveCell, Attempt, Outcome, RunRecord, StepReport
+
+#: Gaps that one statement looks into.
+_AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,13 +29,17 @@ class Pulse:
 
     Attributes:
         step: The last finished step, -1 before the seed program's.
-        running: Attempts of the step that is not finished.
         attempt: The highest id of an attempt, -1 when there is none.
+        missing: Ids below it without an attempt: it may come many steps late, or never.
+        confirmation: The number of the last confirmation, -1 when there is none.
+        training: The last step after which the learner did something, -1 when there is none.
     """
 
     step: int
-    running: int
     attempt: int
+    missing: int
+    confirmation: int
+    training: int
 
 
 class Sprout(NamedTuple):
@@ -57,18 +65,46 @@ class Recent:
 class RunViews(RunStore):
     """One run as the dashboard sees it."""
 
+    def __init__(self, storage: Storage, record: RunRecord, clock: Callable[[], float]) -> None:
+        super().__init__(storage, record, clock)
+        self._looking = threading.Lock()
+        self._highest = SEED_ID - 1
+        self._gaps: list[range] = []
+
     def pulse(self) -> Pulse:
         """Return what tells whether anything was stored since."""
-        last = select(func.max(StepRow.step)).where(StepRow.run_id == self.record.id)
-        highest = select(func.max(AttemptRow.id)).where(AttemptRow.run_id == self.record.id)
+        run_id = self.record.id
+        lasts = (
+            select(func.max(StepRow.step)).where(StepRow.run_id == run_id),
+            select(func.max(ConfirmationRow.number)).where(ConfirmationRow.run_id == run_id),
+            select(func.max(TrainingRow.step)).where(TrainingRow.run_id == run_id),
+        )
         with self._reading() as connection:
-            step = connection.scalar(last)
-            step = -1 if step is None else int(step)
-            attempt = connection.scalar(highest)
-            running = connection.scalar(
-                select(func.count()).where(AttemptRow.run_id == self.record.id, AttemptRow.step > step)
-            )
-        return Pulse(step=step, running=int(running or 0), attempt=-1 if attempt is None else int(attempt))
+            step, confirmation, training = (-1 if (last := connection.scalar(q)) is None else last for q in lasts)
+            attempt, missing = self._stored(connection)
+        return Pulse(step=step, attempt=attempt, missing=missing, confirmation=confirmation, training=training)
+
+    def _stored(self, connection: Connection) -> tuple[int, int]:
+        """Return the highest id of an attempt, and how many ids below it have none.
+
+        To count the attempts takes longer as the run grows. But for the first time, only what may have come since is
+        asked for: attempts above the highest that is known, and those of the gaps below it.
+        """
+        run_id = self.record.id
+        with self._looking:
+            gaps: list[range] = []
+            for first in range(0, len(self._gaps), _AT_ONCE):
+                part = self._gaps[first : first + _AT_ONCE]
+                inside = [and_(AttemptRow.run_id == run_id, AttemptRow.id.between(gap[0], gap[-1])) for gap in part]
+                came = sorted(connection.scalars(select(AttemptRow.id).where(or_(*inside))))
+                gaps += [left for gap in part for left in _without(gap, [id_ for id_ in came if id_ in gap])]
+            above = select(AttemptRow.id).where(AttemptRow.run_id == run_id, AttemptRow.id > self._highest)
+            new = sorted(connection.scalars(above))
+            if new:
+                gaps += _without(range(self._highest + 1, new[-1]), new[:-1])
+                self._highest = new[-1]
+            self._gaps = gaps
+            return self._highest, sum(map(len, gaps))
 
     def reports_after(self, step: int) -> Sequence[StepReport]:
         """Return the reports of the finished steps after `step`, in order."""
@@ -188,6 +224,15 @@ class RunViews(RunStore):
         )
         with self._reading() as connection:
             return {row[0]: row[1] for row in connection.execute(query)}
+
+
+def _without(ids: range, some: Sequence[int]) -> Iterator[range]:
+    """Yield the ranges into which `some` of the ids, in order, divide the others."""
+    first = ids.start
+    for id_ in (*some, ids.stop):
+        if first < id_:
+            yield range(first, id_)
+        first = id_ + 1
 
 
 class ReadDatabase(Database):

@@ -3,13 +3,14 @@
 import shutil
 
 import pytest
+from attempts import attempt, member_of, new_run, report, valid
 
 from benchmarks.dashboard import Growth, made_up_run
 from database import open_database
 from database.dashboard import open_for_reading
 from evolve.dashboard.catalog import Catalog, key_of
 from evolve.errors import NotFoundError, StoreError
-from evolve.types import Outcome
+from evolve.types import Confirmation, Origin, Outcome, Training
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def test_the_reads_agree_with_the_store(url):
 
         assert views.pulse().step == 2
         assert views.pulse().attempt == 1024
-        assert views.pulse().running == 0
+        assert views.pulse().missing == 0
         assert views.reports_after(0) == store.reports()[1:]
         assert views.running_outcomes(1) == store.reports()[2].outcomes
         assert {(each.id, each.parent_id, each.score) for each in views.sprouts_after(-1)} == {
@@ -56,6 +57,40 @@ def test_the_reads_agree_with_the_store(url):
         assert sum(views.island_sizes().values()) == len(store.memberships())
         with pytest.raises(NotFoundError):
             database.views(7)
+
+
+def test_the_pulse_changes_with_whatever_is_stored_and_with_nothing_else(made_database):
+    """An attempt that comes long after its step, a confirmation and a figure of the learner change it, each by itself.
+
+    One who looks for the first time sees what one sees who looked all the time.
+    """
+    with open_database(made_database) as whole, open_for_reading(made_database) as database:
+        store = new_run(whole, "/run")
+        views = database.views(store.record.id)
+        seen = [views.pulse()]
+        for write in (
+            lambda: store.insert_attempts([valid(3, 2.0), attempt(7), attempt(400, step=2)]),
+            lambda: store.finish_step(report(1), [member_of(3)]),
+            lambda: store.insert_attempt(attempt(5)),
+            lambda: store.insert_attempts([attempt(8), attempt(6)]),
+            lambda: store.insert_attempts([attempt(id_) for id_ in range(10, 399, 2)]),  # more gaps than one question
+            lambda: store.insert_attempts([attempt(id_) for id_ in range(9, 400, 2)]),
+            lambda: store.insert_confirmation(
+                Confirmation(program_id=3, confirmed=True, reason="", origin=Origin.SCRATCH, evaluations=())
+            ),
+            lambda: store.insert_training(Training(step=1, values={"reward": 1.0})),
+            lambda: store.insert_attempts([attempt(id_) for id_ in (2, 1)]),
+        ):
+            write()
+            seen.append(views.pulse())
+            assert views.pulse() == seen[-1] == database.views(store.record.id).pulse()
+        other = new_run(whole, "/other")
+        other.insert_attempt(attempt(9))
+
+        assert len(set(seen)) == len(seen)
+        assert views.pulse() == seen[-1]
+        assert seen[-1].missing == 1
+        assert seen[-1].attempt == 400
 
 
 def test_nothing_can_be_written_through_it(url):

@@ -1,16 +1,20 @@
 """How SQLite finds rows: what is asked again and again must not take longer as a run grows."""
 
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from attempts import child, valid
+from attempts import attempt, child, valid
 from sqlalchemy import Connection, Engine, event
 
 from database import open_database
 from database.dashboard import RunViews, open_for_reading
 from evolve.types import Outcome
+
+#: Instructions of SQLite between two of its signs of life.
+_TICK = 5
 
 #: What the loop asks in each step and of each attempt, and the dashboard of each program.
 READS: dict[str, Callable[[RunViews], object]] = {
@@ -65,3 +69,36 @@ def test_a_read_of_few_rows_never_walks_the_whole_run(run: RunViews, read: str) 
 
     assert any("run_id=? AND" in line for line in lines)
     assert [line for line in lines if "(run_id=?)" in line] == []
+
+
+@contextmanager
+def ticks() -> Iterator[list[None]]:
+    """Gather SQLite's signs of life, one for so many instructions, of the connections that are made meanwhile."""
+    found: list[None] = []
+
+    def count(connection: sqlite3.Connection, _: object) -> None:
+        connection.set_progress_handler(lambda: found.append(None), _TICK)
+
+    event.listen(Engine, "connect", count)
+    try:
+        yield found
+    finally:
+        event.remove(Engine, "connect", count)
+
+
+def test_a_look_for_something_new_takes_no_longer_in_a_larger_run(tmp_path: Path) -> None:
+    """What was stored before the last look is not walked through again, stragglers that never came or not."""
+    url = f"sqlite:///{tmp_path / 'evolve.db'}"
+    spent = []
+    with open_database(url) as database, ticks() as found, open_for_reading(url) as reader:
+        run = database.create_run(problem="p", model="m", folder="/r", seed=1, config="", started_at=0.0)
+        views = reader.views(run.record.id)
+        for size in (100, 3000):
+            run.insert_attempts([attempt(id_, step=id_ // 100) for id_ in range(size // 2, size) if id_ % 60 > 1])
+            views.pulse()
+            run.insert_attempt(attempt(size, step=size // 100))
+            found.clear()
+            views.pulse()
+            spent.append(_TICK * len(found))
+
+    assert 0 < spent[1] < spent[0] + 1000  # 50 ids of the larger run have no attempt
