@@ -132,6 +132,12 @@ class RunViews(RunStore):
         with self._reading() as connection:
             return list(map(Sprout._make, connection.execute(query).all()))
 
+    def valid_programs(self) -> int:
+        """Return how many programs are valid."""
+        query = select(func.count()).where(ProgramRow.run_id == self.record.id, ProgramRow.score.is_not(None))
+        with self._reading() as connection:
+            return connection.execute(query).scalar_one()
+
     def ancestry(self, program_id: int) -> Sequence[Sprout]:
         """Return the program that a lineage begins with, its child, and so on down to this one, without their texts.
 

@@ -158,7 +158,8 @@ def _add_run(app: FastAPI, site: Site) -> None:
             root=root,
             first=first,
             above=whole.path(root)[:-1],
-            path=[(number, whole.scores[number]) for number in path],
+            # One that was stored since the tree was made is not in it yet.
+            path=[(number, whole.scores[number]) for number in path if number in whole.scores],
             map=view,
             last=last,
             total=len(whole.scores),

@@ -18,7 +18,7 @@ from evolve.types import ArchiveCell, Confirmation, Outcome, Problem, RunRecord,
 from problems import load_problem
 
 _Seen = TypeVar("_Seen")
-#: By so many steps may an attempt come after the end of its own.
+#: Most attempts that come after the end of their step come at most so many steps later.
 _LATE_STEPS = 8
 
 
@@ -88,9 +88,10 @@ class OpenRun:
         with memory.lock:
             if memory.pulse != pulse:
                 memory.pulse, memory.computed = pulse, {}
-            if name not in memory.computed:
-                memory.computed[name] = compute()
-            return cast(_Seen, memory.computed[name])
+            computed = memory.computed  # of this pulse, also where `compute` asks for more and finds another
+            if name not in computed:
+                computed[name] = compute()
+            return cast(_Seen, computed[name])
 
     def reports(self) -> Sequence[StepReport]:
         """Return the reports of all finished steps; only new ones are read."""
@@ -100,13 +101,22 @@ class OpenRun:
             return tuple(known)
 
     def sprouts(self) -> Sequence[Sprout]:
-        """Return what a lineage tree knows of all valid programs, in no order; finished steps are read once."""
+        """Return what a lineage tree knows of all valid programs, in no order; finished steps are read once.
+
+        All are read anew where some are missing then: they came longer after their steps than most.
+        """
         memory = self._memory
         with memory.lock:
-            # Stragglers are stored some steps late, so that the last steps are read again.
             finished = self.views.pulse().step - _LATE_STEPS
+            valid = self.views.valid_programs()
             memory.sprouts.update((sprout.id, sprout) for sprout in self.views.sprouts_after(memory.sprouts_step))
+            if len(memory.sprouts) < valid:
+                memory.sprouts.update((sprout.id, sprout) for sprout in self.views.sprouts_after(-1))
             memory.sprouts_step = max(memory.sprouts_step, finished)
+            # A check may find that a program is worth less.
+            for number, score in self.views.scores_of(sorted(self.confirmations())).items():
+                if number in memory.sprouts:
+                    memory.sprouts[number] = memory.sprouts[number]._replace(score=score)
             return list(memory.sprouts.values())
 
     def confirmations(self) -> dict[int, Confirmation]:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from markupsafe import Markup
 
@@ -14,6 +15,7 @@ from evolve.dashboard.learning import panels, time_layers
 from evolve.dashboard.texts import clock, number, percent
 from evolve.types import REPLY_FAILURES, ArchiveCell, Direction, Outcome, StepReport, Training
 
+_Value = TypeVar("_Value")
 #: Kinds of outcomes as a chart stacks them: name, colour, members.
 KINDS: Sequence[tuple[str, int, frozenset[Outcome]]] = (
     ("valid", 1, frozenset({Outcome.VALID})),
@@ -118,7 +120,7 @@ def run_page(run: OpenRun, *, now: float) -> RunPage:
         best=run_best(run),
         tiles=_tiles(reports, outcomes, active_s=active_s, since_s=now - run.record.started_at),
         budgets=_budgets(run, reports, sum(outcomes.values()), active_s),
-        charts=run.seen("charts", lambda: _charts(run, reports)),
+        charts=run.seen("charts", lambda: _charts(run, run.reports())),
         learning=run.seen("learning", lambda: learning_charts(run.views.trainings())),
         outcomes=sorted(outcomes.items(), key=lambda item: -item[1]),
         completions=sum(outcomes.values()),
@@ -203,7 +205,7 @@ def _charts(run: OpenRun, reports: Sequence[StepReport]) -> list[Markup]:
             Chart(title=title, x="completions", y=unit, lines=[Line(name="gap", points=gaps, step=True)], log=True)
         )
     drawn = [line_chart(chart) for chart in charts]
-    drawn += [*step_charts(reports), _split(reports, run.views.trainings())]
+    drawn += [*step_charts(reports), time_chart(reports, run.views.trainings())]
     return [chart for chart in drawn if chart]
 
 
@@ -232,10 +234,10 @@ def step_charts(reports: Sequence[StepReport]) -> list[Markup]:
     ]
 
 
-def _grouped(reports: Sequence[StepReport]) -> list[Sequence[StepReport]]:
-    """Return the steps in groups of neighbours, no more groups than a chart has room for."""
-    every = max(1, -(-len(reports) // POINTS))
-    return [reports[first : first + every] for first in range(0, len(reports), every)]
+def _grouped(values: Sequence[_Value]) -> list[Sequence[_Value]]:
+    """Return what each step has in groups of neighbours, no more groups than a chart has room for."""
+    every = max(1, -(-len(values) // POINTS))
+    return [values[first : first + every] for first in range(0, len(values), every)]
 
 
 def _count(group: Sequence[StepReport], members: frozenset[Outcome]) -> int:
@@ -251,13 +253,14 @@ def learning_charts(trainings: Sequence[Training]) -> list[Markup]:
     return [chart for chart in charts if chart]
 
 
-def _split(reports: Sequence[StepReport], trainings: Sequence[Training]) -> Markup:
+def time_chart(reports: Sequence[StepReport], trainings: Sequence[Training]) -> Markup:
+    """Return a chart of where the time of the steps went."""
     steps = [report for report in reports if report.step > 0]
     layers = [
-        (name, _TIME_COLOURS[place % len(_TIME_COLOURS)], amounts)
+        (name, _TIME_COLOURS[place % len(_TIME_COLOURS)], [sum(group) for group in _grouped(amounts)])
         for place, (name, amounts) in enumerate(time_layers(steps, trainings))
     ]
-    xs = [float(step.step) for step in steps]
+    xs = [float(group[-1].step) for group in _grouped(steps)]
     return stack_chart(Stack(title="Where a step's time went", x="step", xs=xs, layers=layers))
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.dashboard import made_up_run
+from benchmarks.dashboard import Growth, made_up_run
 from database.dashboard import Sprout
 from evolve.dashboard.arms import Against, compare, compare_runs, group_by_arm
 from evolve.dashboard.bests import cards, run_best
@@ -16,11 +16,11 @@ from evolve.dashboard.catalog import Catalog
 from evolve.dashboard.charts import Chart, Line, Stack, line_chart, stack_chart
 from evolve.dashboard.html_report import fenced, plain_markdown
 from evolve.dashboard.learning import panels, time_layers
-from evolve.dashboard.run_page import run_page
+from evolve.dashboard.run_page import run_page, time_chart
 from evolve.dashboard.texts import LINE_CHARS, TEXT_CHARS, printable, shown
-from evolve.dashboard.tree import Tree, score_map
+from evolve.dashboard.tree import Tree, best_path, score_map, tree_of
 from evolve.errors import ConfigError, NotFoundError
-from evolve.types import Confirmation, Direction, Origin, Outcome, StepReport, Training
+from evolve.types import Attempt, Confirmation, Direction, Origin, Outcome, StepReport, Training
 
 
 @given(st.text())
@@ -270,6 +270,84 @@ def test_what_was_read_once_grows_with_the_run(tmp_path):
     assert page.completions == 3 * 512
     assert sum(count for _, count in page.outcomes) == 3 * 512
     assert len(page.islands) == 4
+
+
+def straggler(growth: Growth, number: int, *, score: float) -> Attempt:
+    """Return an attempt of step 1 that was evaluated long enough to be the best."""
+    seed = growth.seed_attempt()
+    evaluation = replace(seed.evaluations[0], score=score, exact=repr(score))
+    completion = replace(seed.completion, sample=number)
+    return replace(
+        seed, id=number, step=1, completion=completion, identity="f" * 64, score=score, evaluations=(evaluation,)
+    )
+
+
+def test_a_best_that_is_stored_last_is_shown(tmp_path):
+    """A straggler of a finished step, which no step follows, and its check change what was remembered of the run."""
+    with made_up_run(tmp_path / "run") as growth, Catalog(only=[tmp_path / "run"]) as catalog:
+        growth.size += 1  # program 1 comes last
+        growth.grow()
+        (run,) = catalog.all()[0]
+        before, best = run_page(run, now=0.0), straggler(growth, 1, score=2.7)
+        valid = run.seen("valid", run.views.valid_programs)
+        growth.store.insert_attempt(best)
+        assert run.seen("valid", run.views.valid_programs) == valid + 1
+        growth.store.insert_confirmation(
+            Confirmation(program_id=1, confirmed=True, reason="", origin=Origin.SCRATCH, evaluations=best.evaluations)
+        )
+        after = run_page(run, now=0.0)
+
+    assert before.best is not None
+    assert before.best.program_id != 1
+    assert after.best is not None
+    assert after.best.program_id == 1
+
+
+def test_what_is_stored_while_a_page_is_made_is_on_the_next_one(tmp_path):
+    """A result stands for the run as it was before it was computed, also where it asks for another that is newer."""
+    with made_up_run(tmp_path / "run") as growth, Catalog(only=[tmp_path / "run"]) as catalog:
+        (run,) = catalog.all()[0]
+
+        def slow() -> int:
+            steps = len(run.reports())
+            growth.grow()
+            run.confirmations()
+            return steps
+
+        assert run.seen("steps", slow) == 1
+        assert run.seen("steps", lambda: len(run.reports())) == 2
+
+
+def test_a_program_may_come_any_number_of_steps_late(tmp_path):
+    """It is in the tree, and on the way to the best when a check makes it that, with the score that counts by then."""
+    with made_up_run(tmp_path / "run") as growth, Catalog(only=[tmp_path / "run"]) as catalog:
+        growth.size += 1  # program 1 comes last
+        growth.grow()
+        for step in range(2, 14):
+            growth.store.finish_step(report(step), [])
+        (run,) = catalog.all()[0]
+        tree_of(run)
+        best = straggler(growth, 1, score=2.7)
+        growth.store.insert_attempt(best)
+        assert tree_of(run).scores[1] == 2.7
+        growth.store.insert_confirmation(
+            Confirmation(program_id=1, confirmed=True, reason="", origin=Origin.SCRATCH, evaluations=best.evaluations),
+            score=2.69,
+        )
+
+        assert tree_of(run).scores[1] == 2.69
+        assert best_path(run) == [0, 1]
+        with Catalog(only=[tmp_path / "run"]) as fresh:
+            assert sorted(fresh.all()[0][0].sprouts()) == sorted(run.sprouts())
+
+
+def test_a_chart_of_the_time_does_not_grow_with_the_run():
+    """50,000 steps are as heavy as some hundred, and the last step is among them."""
+    markup = str(time_chart([report(step) for step in range(50_001)], []))
+
+    assert len(markup) < 40_000
+    assert "50000.0" in markup
+    assert "evaluation tail 16.7 % at the end" in markup
 
 
 def test_markdown_of_strangers_is_plain():

@@ -39,6 +39,7 @@ def test_the_reads_agree_with_the_store(url):
         assert {(each.id, each.parent_id, each.score) for each in views.sprouts_after(-1)} == {
             (member.id, member.parent_id, member.score) for member in store.members()
         }
+        assert views.valid_programs() == len(store.members())
         assert [each.id for each in views.ancestry(best.id)] == [each.id for each in store.lineage(best.id)]
         assert views.ancestry(99_999) == []
         held = {(cell.island, cell.grid, cell.cell): cell for cell in store.archive_cells()}
