@@ -1,6 +1,7 @@
 """The routes. All of them read; a run is named by its key, a program by its number."""
 
 import asyncio
+import hashlib
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
@@ -180,13 +181,17 @@ def _add_program(app: FastAPI, site: Site) -> None:
         return PlainTextResponse(text.encode("utf-8", "backslashreplace"))
 
     @app.get("/runs/{key}/programs/{program}/picture")
-    def picture(key: str, program: Program, size: str = "small") -> Response:
+    def picture(request: Request, key: str, program: Program, size: str = "small") -> Response:
         found = site.catalog.run(key)
         drawn = site.pictures.png(found, program, size=LARGE if size == "large" else SMALL)
         if drawn is None:
             raise NotFoundError(f"program {program} has no picture")
-        # What a program constructed never changes.
-        return Response(drawn, media_type="image/png", headers={"cache-control": "private, max-age=3600"})
+        # A browser asks whether what it has is still the picture: another run may be made in the place of this one.
+        tag = f'"{hashlib.sha256(drawn).hexdigest()}"'
+        headers = {"cache-control": "private, no-cache", "etag": tag}
+        if request.headers.get("if-none-match") == tag:
+            return Response(status_code=304, headers=headers)
+        return Response(drawn, media_type="image/png", headers=headers)
 
 
 def _stream(request: Request, look: Callable[[], Any]) -> StreamingResponse:

@@ -1,5 +1,6 @@
 """Pictures of constructions as PNG, drawn when they are asked for and kept for a while."""
 
+import hashlib
 import io
 import tempfile
 import threading
@@ -21,11 +22,14 @@ KEPT = 400
 
 
 class Pictures:
-    """Draws one picture at a time, for drawing takes 0.2 s of a core, and answers a second question from memory."""
+    """Draws one picture at a time, for drawing takes 0.2 s of a core, and answers a second question from memory.
+
+    What is kept stands for a construction, not for a program: a run may be made anew in the folder of another.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._drawn: OrderedDict[tuple[str, int, int], bytes | None] = OrderedDict()
+        self._drawn: OrderedDict[tuple[Path, bytes, int], bytes | None] = OrderedDict()
 
     def png(self, run: OpenRun, program_id: int, *, size: int) -> bytes | None:
         """Return the picture of a program's best construction, None when there is none.
@@ -35,11 +39,14 @@ class Pictures:
             program_id: Of the program.
             size: The widest side, in pixels.
         """
-        key = (run.key, program_id, size)
+        evaluation = best_of(run, program_id)
+        if evaluation is None or evaluation.construction is None:
+            return None
+        construction = hashlib.sha256(evaluation.construction.encode("utf-8", "surrogatepass")).digest()
+        key = (run.problem.folder, construction, size)
         with self._lock:
             if key not in self._drawn:
-                evaluation = best_of(run, program_id)
-                self._drawn[key] = None if evaluation is None else draw_png(run.problem, evaluation, size=size)
+                self._drawn[key] = draw_png(run.problem, evaluation, size=size)
                 if len(self._drawn) > KEPT:
                     self._drawn.popitem(last=False)
             return self._drawn[key]

@@ -1,18 +1,22 @@
 """What pages are made of: texts, charts, the folded tree, arms, what a run remembers."""
 
+import asyncio
 import json
 import re
+import shutil
 from dataclasses import replace
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.dashboard import Growth, made_up_run
+from benchmarks.dashboard import Growth, made_up_run, packing
 from database.dashboard import Sprout
+from evolve.dashboard.app import build_app
 from evolve.dashboard.arms import Against, compare, compare_runs, group_by_arm
 from evolve.dashboard.bests import cards, run_best
-from evolve.dashboard.catalog import Catalog
+from evolve.dashboard.catalog import Catalog, key_of
 from evolve.dashboard.charts import Chart, Line, Stack, line_chart, stack_chart
 from evolve.dashboard.html_report import fenced, plain_markdown
 from evolve.dashboard.learning import panels, time_layers
@@ -275,7 +279,7 @@ def test_what_was_read_once_grows_with_the_run(tmp_path):
 def straggler(growth: Growth, number: int, *, score: float) -> Attempt:
     """Return an attempt of step 1 that was evaluated long enough to be the best."""
     seed = growth.seed_attempt()
-    evaluation = replace(seed.evaluations[0], score=score, exact=repr(score))
+    evaluation = replace(seed.evaluations[0], score=score, exact=repr(score), construction=packing(score))
     completion = replace(seed.completion, sample=number)
     return replace(
         seed, id=number, step=1, completion=completion, identity="f" * 64, score=score, evaluations=(evaluation,)
@@ -339,6 +343,32 @@ def test_a_program_may_come_any_number_of_steps_late(tmp_path):
         assert best_path(run) == [0, 1]
         with Catalog(only=[tmp_path / "run"]) as fresh:
             assert sorted(fresh.all()[0][0].sprouts()) == sorted(run.sprouts())
+
+
+def test_a_run_made_anew_in_the_place_of_another_has_its_own_pictures(tmp_path):
+    """Neither the server nor a browser takes the picture of the old run's program for that of the new one's."""
+    folder = tmp_path / "run"
+    with Catalog(runs=tmp_path) as catalog:
+        app = build_app(catalog, None)
+
+        async def picture(tag: str) -> httpx.Response:
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://localhost") as client:
+                path = f"/runs/{key_of(folder)}/programs/1/picture"
+                return await client.get(path, headers={"if-none-match": tag})
+
+        answers, tag = [], ""
+        for score in (2.0, 2.6):
+            with made_up_run(folder) as growth:
+                growth.store.insert_attempt(straggler(growth, 1, score=score))
+                answers.append(asyncio.run(picture(tag)))
+                tag = answers[-1].headers["etag"]
+                again = asyncio.run(picture(tag))
+            shutil.rmtree(folder)
+
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert answers[0].content != answers[1].content
+    assert {answer.headers["cache-control"] for answer in answers} == {"private, no-cache"}
+    assert (again.status_code, again.content) == (304, b"")
 
 
 def test_a_chart_of_the_time_does_not_grow_with_the_run():
