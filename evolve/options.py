@@ -18,36 +18,13 @@ from omegaconf.errors import OmegaConfBaseException
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
-from evolve.config import (
-    BestOfNConfig,
-    Config,
-    FrozenConfig,
-    GrpoConfig,
-    MapElitesConfig,
-    PuctConfig,
-    RandomConfig,
-    ScriptedConfig,
-    ServerConfig,
-    TopKConfig,
-    VllmConfig,
-)
+from evolve.config import Config, ServerConfig
 from evolve.errors import ConfigError
+from evolve.option_types import VARIANTS, is_text, listed_texts, option_types, stored_texts
 from evolve.words import path_of
 from problems import openevolve, problem_names
 
 _Typed = TypeVar("_Typed")
-
-_VARIANTS = {
-    "learner": {"frozen": FrozenConfig, "grpo": GrpoConfig},
-    "engine": {"vllm": VllmConfig, "server": ServerConfig, "scripted": ScriptedConfig},
-    "selection": {
-        "map_elites": MapElitesConfig,
-        "puct": PuctConfig,
-        "top_k": TopKConfig,
-        "best_of_n": BestOfNConfig,
-        "random": RandomConfig,
-    },
-}
 
 
 def _schema(config_class: type) -> DictConfig:
@@ -70,13 +47,15 @@ def _unfreeze(node: DictConfig) -> None:
 def _register() -> None:
     store = ConfigStore.instance()
     store.store(name="run_schema", node=_schema(Config))
-    for group, variants in _VARIANTS.items():
+    for group, variants in VARIANTS.items():
         for name, config_class in variants.items():
             store.store(group=group, name=f"{name}_schema", node=_schema(config_class))
 
 
 def parse_options(words: Sequence[str]) -> Config:
     """Return the configuration that the words of `evolve run` ask for.
+
+    What an option takes as a text is the text that was typed, but for `null`; all else is as Hydra reads it.
 
     Args:
         words: Like `problem=circle_packing budget.steps=3`.
@@ -109,7 +88,7 @@ def _refuse_kinds(words: Sequence[str]) -> None:
     """Refuse to name a variant by its `kind`, which would leave it with the options of another."""
     for word in words:
         group, _, rest = word.partition(".")
-        if group in _VARIANTS and rest.startswith("kind="):
+        if group in VARIANTS and rest.startswith("kind="):
             raise ConfigError(f"{word} is no option: say {group}={rest.removeprefix('kind=')}, in a new run")
 
 
@@ -133,7 +112,7 @@ def leaves(tree: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, 
 def _check_variants(words: Sequence[str]) -> None:
     """Refuse an unknown problem, engine or selection in words that name the cure."""
     chosen = dict(word.split("=", 1) for word in words)
-    for group, variants in _VARIANTS.items():
+    for group, variants in VARIANTS.items():
         if group in chosen and chosen[group] not in variants:
             raise ConfigError(f"{group}={chosen[group]} is unknown: it must be one of {', '.join(variants)}")
     if "problem.path" in chosen:
@@ -177,17 +156,25 @@ def load_config(text: str, words: Sequence[str] = ()) -> Config:
             group, _, name = key.rpartition(".")
             options = OmegaConf.select(merged, group) if group else merged
             if not isinstance(options, DictConfig) or name not in options:
-                kinds = {of: str(OmegaConf.select(merged, f"{of}.kind")) for of in _VARIANTS}
+                kinds = {of: str(OmegaConf.select(merged, f"{of}.kind")) for of in VARIANTS}
                 raise ConfigError(_unknown_option(key, kinds))
             if isinstance(OmegaConf.select(merged, key), DictConfig):
                 raise ConfigError(f"{word} cannot change when a run is resumed: start a new run instead")
-            OmegaConf.update(merged, key, value if _is_place(key, value) else yaml.safe_load(value))
+            OmegaConf.update(merged, key, _read(key, value))
         config = _to_config(merged)
     except OmegaConfBaseException as error:
         raise ConfigError(_one_line(error, words)) from error
     except (yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"{word[:80]} is no value of an option: {' '.join(str(error).split())}") from error
     return _checked(config) if words else config
+
+
+def _read(key: str, value: str) -> object:
+    """Return what a word means for an option of a stored configuration: a text as it is, all else as YAML reads it."""
+    if is_text(key, value):
+        return value
+    texts = listed_texts(key, value)
+    return yaml.safe_load(value) if texts is None else texts
 
 
 def _stored(text: str) -> DictConfig:
@@ -201,8 +188,10 @@ def _stored(text: str) -> DictConfig:
         if not isinstance(yaml.safe_load(text), dict):
             raise ConfigError(f"the stored configuration is no mapping; {cure}")
         stored = OmegaConf.create(text)
+        for name, value in stored_texts(text).items():
+            OmegaConf.update(stored, name, value)
         node = _schema(Config)
-        for group, variants in _VARIANTS.items():
+        for group, variants in VARIANTS.items():
             kind = OmegaConf.select(stored, f"{group}.kind")
             if kind not in variants:
                 raise ConfigError(f"the stored configuration has no {group} that this version knows; {cure}")
@@ -275,16 +264,10 @@ def _to_config(node: DictConfig | ListConfig) -> Config:
 
 def option_names(config_class: type = Config, prefix: str = "") -> list[str]:
     """Return the dotted names of all options of a configuration class."""
-    names = []
-    for entry in fields(config_class):
-        if isinstance(entry.type, type) and is_dataclass(entry.type):
-            names += option_names(entry.type, f"{prefix}{entry.name}.")
-        else:
-            names.append(f"{prefix}{entry.name}")
-    return names
+    return list(option_types(config_class, prefix))
 
 
-#: Values that Hydra's grammar takes as they are; lists, numbers and quoted texts are left to it too.
+#: Values that Hydra's grammar takes as they are, where the option is no text; lists and mappings are left to it too.
 _PLAIN = re.compile(r"[\w./:@%+-]*|[\[{\"'].*", re.ASCII)
 #: Options that name a file or a folder.
 _PATHS = ("problem.path", "engine.file", "engine.key_file")
@@ -299,7 +282,7 @@ def _absolute(word: str) -> str:
 
 
 def _is_place(key: str, value: str) -> bool:
-    """Return whether a value says where something is: it stands for itself, in no grammar."""
+    """Return whether a value says where something is."""
     if value in ("", "null"):
         return False
     return key in (*_PATHS, "database.url") or (key == "model" and path_of(key, value).exists())
@@ -318,13 +301,16 @@ def _absolute_url(text: str) -> str:
 
 
 def _quoted(word: str) -> str:
-    """Return the word with a value that Hydra's grammar would not take as it is in quotes, as paths and URLs need."""
+    """Return the word with texts, and what else Hydra's grammar would not take as it is, in quotes."""
     key, _, value = word.partition("=")
-    if _PLAIN.fullmatch(value):
-        return word
-    escaped = re.sub(r"(\\*)(?='|\Z)", r"\1\1", value)  # backslashes stand for themselves but before a quote
-    escaped = escaped.replace("'", "\\'")
-    return f"{key}='{escaped}'"
+    if (texts := listed_texts(key, value)) is not None:
+        return f"{key}=[{','.join(map(_in_quotes, texts))}]"
+    return f"{key}={_in_quotes(value)}" if is_text(key, value) or not _PLAIN.fullmatch(value) else word
+
+
+def _in_quotes(text: str) -> str:
+    escaped = re.sub(r"(\\*)(?='|\Z)", r"\1\1", text)  # backslashes stand for themselves but before a quote
+    return "'" + escaped.replace("'", "\\'") + "'"
 
 
 def _one_line(error: Exception, words: Sequence[str]) -> str:
@@ -364,7 +350,7 @@ def _unknown_option(name: str, chosen: Mapping[str, str]) -> str:
     """
     variants = {
         option: f"{group}={variant}"
-        for group, variants in _VARIANTS.items()
+        for group, variants in VARIANTS.items()
         for variant, config_class in variants.items()
         for option in _without_kind(option_names(config_class, f"{group}."))
     }
@@ -378,7 +364,7 @@ def _hint(name: str, known: Sequence[str], chosen: Mapping[str, str]) -> str:
     """Return which of the known options an unknown one may stand for, in words."""
     group, _, last = name.rpartition(".")
     place, inside = group, [option for option in known if option.rpartition(".")[0] == group]
-    variant = _VARIANTS.get(group, {}).get(chosen.get(group, ""))
+    variant = VARIANTS.get(group, {}).get(chosen.get(group, ""))
     if variant is not None:
         place, inside = f"{group}={chosen[group]}", _without_kind(option_names(variant, f"{group}."))
     names = [option.rpartition(".")[2] for option in inside]
