@@ -2,12 +2,14 @@
 
 A process counts with its anonymous and shared pages; pages of files are the page cache's. The plain sum over processes
 counts a page once per process that maps it, so it is an upper bound; where it exceeds the limit, the proportional sum
-(`smaps_rollup`), which counts each page once but walks all page tables, decides.
+(`smaps_rollup`), which counts each page once but walks all page tables, decides. A program can make that walk slow: the
+tree stands still for the rest of a slow one, and the next one follows soon.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -16,8 +18,11 @@ from pathlib import Path
 from typing import Final
 
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
-#: The proportional sum is taken so seldom that it costs at most a fifth of one processor.
+#: The proportional sum is taken so seldom that it costs at most a fifth of one processor, unless it is slow.
 _REST_RATIO: Final = 4.0
+#: A tree whose plain sum exceeds the limit runs so long at most before the next proportional sum, and again while it is
+#: taken: the longest pause of the watch. Some gigabytes of pages take less, so hardly any honest tree is ever stopped.
+_LONGEST_RUN_S: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +30,7 @@ class Sample:
     """One look at the tree.
 
     Attributes:
-        memory_bytes: Resident memory; at most an upper bound unless it exceeds the limit.
+        memory_bytes: Resident memory; at most an upper bound unless it exceeds the limit, and then a lower bound.
         tasks: Processes and threads.
         file_bytes: Resident pages of files in the process that has most of them.
     """
@@ -39,18 +44,26 @@ class Tree:
     """Watches one tree of processes."""
 
     def __init__(
-        self, pids: Callable[[], Iterable[int]], *, limit_bytes: int, shared_bytes: int, processes: int
+        self,
+        pids: Callable[[], Iterable[int]],
+        signal_all: Callable[[int], None],
+        *,
+        limit_bytes: int,
+        shared_bytes: int,
+        processes: int,
     ) -> None:
         """Watch the processes that `pids` lists.
 
         Args:
             pids: Lists the tree's processes at each call.
+            signal_all: Sends a signal to all of them at once.
             limit_bytes: Memory above which the exact sum is taken.
             shared_bytes: Memory of a process that has just been forked, which it shares with the zygote.
             processes: Number of processes above which the tree is not looked at further: counting a fork bomb must be
                 cheaper than forking.
         """
         self._pids = pids
+        self._signal_all = signal_all
         self._processes = processes
         self._limit = limit_bytes
         self._shared = shared_bytes
@@ -70,7 +83,8 @@ class Tree:
             tasks += _number(status, "Threads:")
             files = max(files, _kib(status, "RssFile:"))
         if upper + scratch_bytes > self._limit and time.monotonic() >= self._exact_not_before:
-            return Sample(memory_bytes=self._exact(pids) + scratch_bytes, tasks=tasks, file_bytes=files)
+            exact = self._exact(self._limit - scratch_bytes)
+            return Sample(memory_bytes=exact + scratch_bytes, tasks=tasks, file_bytes=files)
         return Sample(memory_bytes=min(own + scratch_bytes, self._limit), tasks=tasks, file_bytes=files)
 
     def cpu_s(self) -> float:
@@ -82,21 +96,36 @@ class Tree:
             total += sum(map(int, fields[11:15]))
         return total / _TICKS_PER_S
 
-    def _exact(self, pids: Iterable[int]) -> int:
+    def _exact(self, room: int) -> int:
+        """Return the proportional sum, or as much of it as exceeds `room`."""
         begin = time.monotonic()
         total = 0
-        for pid in pids:
-            try:
-                rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-                total += _kib(rollup, "Pss_Anon:") + _kib(rollup, "Pss_Shmem:")
-            except (FileNotFoundError, ProcessLookupError):
-                continue  # it ended since it was listed
-            except OSError:
-                # Unreadable, so fail safe: the upper bound counts.
-                status = _read(f"/proc/{pid}/status")
-                total += _kib(status, "RssAnon:") + _kib(status, "RssShmem:")
+        for pid in self._pids():
+            total += _proportional(pid)
+            if total > room or time.monotonic() - begin > _LONGEST_RUN_S:
+                total = self._exact_at_rest(room)
+                break
         end = time.monotonic()
-        self._exact_not_before = end + _REST_RATIO * (end - begin)
+        self._exact_not_before = end + min(_REST_RATIO * (end - begin), _LONGEST_RUN_S)
+        return total
+
+    def _exact_at_rest(self, room: int) -> int:
+        """Return the same of the stopped tree.
+
+        In one that runs, what has been looked at may grow, and what was shared with a process that ends meanwhile is in
+        the sum more than once, for which no program shall be ended.
+        """
+        total = 0
+        try:
+            self._signal_all(signal.SIGSTOP)
+            for pid in self._pids():
+                # Again, for one that was about to stop may have woken the others.
+                self._signal_all(signal.SIGSTOP)
+                total += _proportional(pid)
+                if total > room:
+                    break
+        finally:
+            self._signal_all(signal.SIGCONT)
         return total
 
 
@@ -151,6 +180,19 @@ def _number(text: str, key: str) -> int:
 
 def _kib(text: str, key: str) -> int:
     return _number(text, key) << 10
+
+
+def _proportional(pid: int) -> int:
+    """Return the memory of process `pid` in bytes, of each shared page its share; 0 if it has ended."""
+    try:
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        return _kib(rollup, "Pss_Anon:") + _kib(rollup, "Pss_Shmem:")
+    except (FileNotFoundError, ProcessLookupError):
+        return 0  # it ended since it was listed
+    except OSError:
+        # Unreadable, so fail safe: the upper bound counts.
+        status = _read(f"/proc/{pid}/status")
+        return _kib(status, "RssAnon:") + _kib(status, "RssShmem:")
 
 
 def own_memory() -> tuple[int, int]:

@@ -43,7 +43,11 @@ class Watch:
         me = os.getpid()
         pids = namespace_pids if self._tier is Tier.FULL else lambda: descendants(me)
         self._tree = Tree(
-            pids, limit_bytes=self._memory_bytes, shared_bytes=walls.shared_bytes, processes=limits.processes
+            pids,
+            self._signal_all_at_once,
+            limit_bytes=self._memory_bytes,
+            shared_bytes=walls.shared_bytes,
+            processes=limits.processes,
         )
         self._longest_pause_s = _PAUSE_WHERE_WE_COUNT_S if walls.other_tasks else _LONGEST_PAUSE_S
         self._pause_s = 0.01
@@ -135,7 +139,8 @@ class Watch:
     def _end_tree(self) -> int:
         """Kill every process of the tree, wait for all, and return the wait status of the first."""
         deadline = time.monotonic() + _REAP_S
-        self._kill_all_at_once()
+        # Before anything of it is waited for, while no process id of it can have been given away.
+        self._signal_all_at_once(signal.SIGKILL)
         pause_s = 0.0005
         longest_s = _REAP_PAUSE_S if self._tier is Tier.FULL else _REAP_PAUSE_WHERE_WE_LOOK_S
         while self._reap():
@@ -148,17 +153,17 @@ class Watch:
             pause_s = min(2 * pause_s, longest_s)
         return self._status if self._status is not None else signal.SIGKILL
 
-    def _kill_all_at_once(self) -> None:
-        """Kill the tree before anything of it is waited for, while no process id of it can have been given away.
+    def _signal_all_at_once(self, number: int) -> None:
+        """Send a signal to the whole tree.
 
-        Either call is complete, for the kernel lets no process fork that has a deadly signal pending: the first reaches
-        all of the pid namespace, the second all of the group, which seccomp keeps programs from leaving.
+        Either call is complete, for the kernel lets no process fork that has a signal pending: the first reaches all of
+        the pid namespace, the second all of the group, which seccomp keeps programs from leaving.
         """
         with contextlib.suppress(ProcessLookupError):
             if self._tier is Tier.FULL:
-                os.kill(-1, signal.SIGKILL)
+                os.kill(-1, number)
             else:
-                os.killpg(self._program, signal.SIGKILL)
+                os.killpg(self._program, number)
 
     def _reap(self) -> bool:
         """Wait for all children that have ended, and return whether any live."""

@@ -6,6 +6,35 @@ import pytest
 
 from sandbox import Ending
 
+#: Processes that share 120 MiB in small pages, and have so many pages of zeros that it takes long to count them all.
+SLOW_TO_COUNT = """
+import ctypes, os, time
+libc = ctypes.CDLL(None)
+libc.mmap.restype = ctypes.c_void_p
+libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+def fresh(size):
+    place = libc.mmap(None, ctypes.c_size_t(size), 3, 0x22, -1, ctypes.c_long(0))
+    libc.madvise(place, size, 15)  # no huge pages
+    return place
+def solve():
+    shared = fresh(120 << 20)
+    ctypes.memset(shared, 1, 120 << 20)
+    gate = os.pipe()
+    for _ in range(24):
+        if os.fork() == 0:
+            zeros = fresh(600 << 20)
+            libc.madvise(zeros, 600 << 20, 22)  # read all
+            os.read(gate[0], 1)
+            for mib in range(COPIED_MIB):
+                ctypes.memset(shared + (mib << 20), 2, 1 << 20)
+                os.write(1, b".")
+                time.sleep(0.03)
+            os._exit(0)
+    time.sleep(2)
+    os.write(gate[1], bytes(24))
+    return [os.waitstatus_to_exitcode(os.wait()[1]) for _ in range(24)]
+"""
+
 
 def test_a_good_program_answers_and_finishes(play):
     """One call, one answer, exit status 0."""
@@ -86,6 +115,22 @@ def test_memory_is_counted_over_the_whole_tree(play):
         "time.sleep(20)\n"
     )
     assert play(source, memory_mib=250).result.ending is Ending.MEMORY
+
+
+def test_a_tree_whose_memory_is_slow_to_count_is_ended_all_the_same(play):
+    """Processes whose count takes long cannot use the time to copy what they share, far beyond the limit."""
+    result = play(SLOW_TO_COUNT.replace("COPIED_MIB", "60"), wall_s=40.0, memory_mib=300).result
+
+    assert result.ending is Ending.MEMORY
+    assert 120 + len(result.stdout) < 450
+
+
+def test_a_tree_whose_memory_is_slow_to_count_may_come_close_to_its_limit(play):
+    """That it has to stand still while it is counted changes nothing but its pace."""
+    played = play(SLOW_TO_COUNT.replace("COPIED_MIB", "4"), wall_s=60.0, memory_mib=300)
+
+    assert played.answers == ([0] * 24,)
+    assert len(played.result.stdout) == 24 * 4
 
 
 def test_an_impossible_allocation_is_an_error_that_names_the_limit(play):
