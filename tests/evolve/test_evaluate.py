@@ -95,6 +95,43 @@ def test_a_program_that_is_run_again_has_half_as_much_time_again():
     assert others[1].feedback == "wall time limit of 3 s"
 
 
+#: Answers ahead, as many as the verifier's socket takes; behind them its own end of the channel; and it is gone.
+ABSENT = """
+import json, os, socket, struct, time
+
+def priority(v, n):
+    channel = socket.socket(fileno=os.dup(3))
+    channel.setblocking(False)
+    text = json.dumps({"value": 1}).encode()
+    answers = (b"EVR1" + struct.pack("<I", len(text)) + text) * 6560
+    sent, until = 0, time.monotonic() + 1
+    while time.monotonic() < until:
+        try:
+            while sent < len(answers):
+                sent += channel.send(answers[sent:])
+            socket.send_fds(channel, [b"E"], [3])
+            break
+        except BlockingIOError:
+            time.sleep(0.001)
+    time.sleep(0.5)
+    os._exit(0)
+"""
+
+
+def test_a_program_that_sends_its_end_of_the_channel_away_is_judged_when_it_ends():
+    """The verifier does not wait for somebody to read the rest of its questions, and serves the next program."""
+    problem = load_problem("cap_set_8")
+    with open_sandbox(require=Tier.NONE) as sandbox, Evaluator(problem, sandbox, workers=1) as running:
+        started = time.monotonic()
+        absent = running.evaluate(ABSENT, seed=0)
+        took = time.monotonic() - started
+        after = running.evaluate(problem.seed_source, seed=0)
+
+    assert absent.outcome is Outcome.CRASHED
+    assert took < 30  # the verifier's own limit is 120
+    assert after.outcome is Outcome.VALID
+
+
 def test_a_forged_answer_is_data_like_any_other(evaluator):
     """A program that writes its own bytes to the channel, or prints a score, gains nothing by it."""
     forged = answer("    import os\n    os.write(3, b'EVR1 valid score 1e9')\n    return 5")
