@@ -1,15 +1,18 @@
 """A study's results as files: `results.json` for programs, `results.md` for people, and a picture for each problem."""
 
+import contextlib
 import dataclasses
+import fcntl
 import json
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from evolve.compose import policy_name
 from evolve.dashboard.arms import Against, compare
 from evolve.dashboard.figures import draw_arms
 from evolve.errors import ConfigError
+from evolve.run_folder import write_whole
 from evolve.study.booking import is_finished
 from evolve.study.figures import ArmFigures, RunFigures, SignTest, arms_of, sign_tests
 from evolve.study.plan import Cell, Study
@@ -28,29 +31,46 @@ _SHARES: Mapping[str, Callable[[RunFigures], float]] = {
 def write_results(study: Study) -> list[ArmFigures]:
     """Write the results of the finished runs into the study's folder, and return them.
 
+    Bookings that end together write one after the other, so that what stands there in the end is of all runs.
+
     Raises:
         ConfigError: The folder cannot be written, or holds runs of a problem before and after its files changed.
     """
-    records = {str(cell): read_record(cell) or record_of(cell) for cell in study.cells if is_finished(cell)}
-    changed, over = _changed(study, records), _over(study, records)
-    found = arms_of(study, {cell: record.figures for cell, record in records.items()})
+    with _alone(study):
+        records = {str(cell): read_record(cell) or record_of(cell) for cell in study.cells if is_finished(cell)}
+        changed, over = _changed(study, records), _over(study, records)
+        found = arms_of(study, {cell: record.figures for cell, record in records.items()})
+        try:
+            for name, problem in study.problems.items():
+                against = Against.MINUTES if study.file.budget.completions is None else Against.COMPLETIONS
+                curves = {arm.arm: [run.points(against) for run in arm.runs] for arm in found if arm.problem == name}
+                compared = compare(problem, curves, against)
+                for suffix in ("png", "svg") if compared else ():
+                    draw_arms(compared, study.folder / f"{name}.{suffix}")
+            machines = _machines(records.values())
+            tree = json.dumps(_tree(study, found, machines, changed, over), indent=2, ensure_ascii=False)
+            write_whole(study.folder / "results.json", tree + "\n")
+            write_whole(study.folder / "results.md", _page(study, found, machines, changed, over))
+        except OSError as error:
+            raise _unwritable(study, error) from error
+    return found
+
+
+@contextlib.contextmanager
+def _alone(study: Study) -> Iterator[None]:
+    """Wait until no other booking writes the study's results."""
     try:
         study.folder.mkdir(parents=True, exist_ok=True)
-        for name, problem in study.problems.items():
-            against = Against.MINUTES if study.file.budget.completions is None else Against.COMPLETIONS
-            curves = {arm.arm: [run.points(against) for run in arm.runs] for arm in found if arm.problem == name}
-            compared = compare(problem, curves, against)
-            for suffix in ("png", "svg") if compared else ():
-                draw_arms(compared, study.folder / f"{name}.{suffix}")
-        machines = _machines(records.values())
-        tree = json.dumps(_tree(study, found, machines, changed, over), indent=2, ensure_ascii=False)
-        (study.folder / "results.json").write_text(tree + "\n", encoding="utf-8")
-        (study.folder / "results.md").write_text(_page(study, found, machines, changed, over), encoding="utf-8")
+        lock = (study.folder / "lock").open("w", encoding="utf-8")
     except OSError as error:
-        raise ConfigError(
-            f"cannot write to {study.folder}: {error.strerror}; name another folder with to=DIR"
-        ) from error
-    return found
+        raise _unwritable(study, error) from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel gives it back when the process ends, however it ends
+        yield
+
+
+def _unwritable(study: Study, error: OSError) -> ConfigError:
+    return ConfigError(f"cannot write to {study.folder}: {error.strerror}; name another folder with to=DIR")
 
 
 def _changed(study: Study, records: Mapping[str, Record]) -> list[str]:
