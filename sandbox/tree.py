@@ -68,6 +68,9 @@ class Tree:
         self._limit = limit_bytes
         self._shared = shared_bytes
         self._exact_not_before = 0.0
+        # By process number and start, for numbers are given again: its own clock ticks when last seen; and their sum.
+        self._last_ticks: dict[tuple[int, int], int] = {}
+        self._own_ticks = 0
 
     def sample(self, scratch_bytes: int) -> Sample:
         """Return what the tree uses now, `scratch_bytes` of files included."""
@@ -87,14 +90,30 @@ class Tree:
             return Sample(memory_bytes=exact + scratch_bytes, tasks=tasks, file_bytes=files)
         return Sample(memory_bytes=min(own + scratch_bytes, self._limit), tasks=tasks, file_bytes=files)
 
-    def cpu_s(self) -> float:
-        """Return the processor seconds of all living processes and of the children that they have waited for."""
-        total = 0
+    def cpu_s(self, reaped_s: float) -> float:
+        """Return how many processor seconds the tree has used at least.
+
+        That is the larger of two sums, for neither alone is complete and together they count twice: what living
+        processes and the children that they waited for have used, and what each process ever seen had used itself when
+        last seen. A parent that ignores SIGCHLD has children that are in nobody's time once they have ended.
+
+        Args:
+            reaped_s: Processor seconds of the ended processes that the caller has waited for.
+        """
+        living = 0
         for pid in self._pids():
-            # The name, in parentheses, may hold blanks: count from behind it (proc_pid_stat(5), fields 14 to 17).
+            # The name, in parentheses, may hold blanks: count from behind it (proc_pid_stat(5), fields 14 to 17, 22).
             fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
-            total += sum(map(int, fields[11:15]))
-        return total / _TICKS_PER_S
+            if not fields:
+                continue  # it ended since it was listed
+            own = sum(map(int, fields[11:13]))
+            living += own + sum(map(int, fields[13:15]))
+            if own:
+                # Only with some time of their own, so that there are never more than clock ticks of processor time.
+                process = (pid, int(fields[19]))
+                self._own_ticks += own - self._last_ticks.get(process, 0)
+                self._last_ticks[process] = own
+        return max(living / _TICKS_PER_S + reaped_s, self._own_ticks / _TICKS_PER_S)
 
     def _exact(self, room: int) -> int:
         """Return the proportional sum, or as much of it as exceeds `room`."""

@@ -55,6 +55,7 @@ class Watch:
         self._peak_bytes = 0
         self._peak_tasks = 1
         self._file_bytes = 0
+        self._cpu_s = 0.0
 
     def until_end(self, control: socket.socket, life: int) -> wire.Ended:
         """Wait for the end, kill what is left of the tree, and return how it went.
@@ -81,7 +82,7 @@ class Watch:
             cause=cause,
             status=status,
             wall_s=time.monotonic() - begin,
-            cpu_s=children.ru_utime + children.ru_stime,
+            cpu_s=max(self._cpu_s, _reaped_cpu_s()),
             peak_bytes=peak,
             peak_processes=self._peak_tasks,
         )
@@ -121,20 +122,17 @@ class Watch:
         self._peak_bytes = max(self._peak_bytes, sample.memory_bytes)
         self._peak_tasks = max(self._peak_tasks, sample.tasks)
         self._file_bytes = max(self._file_bytes, sample.file_bytes)
+        if sample.tasks <= self._limits.processes:
+            self._cpu_s = self._tree.cpu_s(_reaped_cpu_s())
         rest = max(0, self._memory_bytes - sample.memory_bytes)
         self._pause_s = min(self._longest_pause_s, max(_SHORTEST_PAUSE_S, rest / _FILL_BYTES_PER_S))
         if sample.memory_bytes > self._memory_bytes:
             return Cause.MEMORY
         if sample.tasks > self._limits.processes:
             return Cause.PROCESSES
-        if self._limits.cpu_s is not None and self._tree.cpu_s() + self._reaped_cpu_s() > self._limits.cpu_s:
+        if self._limits.cpu_s is not None and self._cpu_s > self._limits.cpu_s:
             return Cause.CPU
         return None
-
-    def _reaped_cpu_s(self) -> float:
-        """Return the processor seconds of processes that this warden has waited for."""
-        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return usage.ru_utime + usage.ru_stime
 
     def _end_tree(self) -> int:
         """Kill every process of the tree, wait for all, and return the wait status of the first."""
@@ -176,3 +174,9 @@ class Watch:
                     self._status = status
         except ChildProcessError:
             return False
+
+
+def _reaped_cpu_s() -> float:
+    """Return the processor seconds of processes that this warden has waited for."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime

@@ -97,6 +97,43 @@ def test_processor_time_is_limited_over_the_whole_tree(play):
     assert result.usage.wall_s < 30
 
 
+def test_processor_time_of_children_that_nobody_waits_for_is_limited(play):
+    """Children whose parent ignores their ends use the same budget, one after the other, and are in the usage."""
+    source = (
+        "import os, signal, time\n"
+        "def solve():\n"
+        "    signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
+        "    for _ in range(8):\n"
+        "        if os.fork() == 0:\n"
+        "            while time.process_time() < 0.5: pass\n"
+        "            os._exit(0)\n"
+        "        try: os.wait()\n"
+        "        except ChildProcessError: pass\n"
+    )
+    result = play(source, wall_s=60, cpu_s=2).result
+
+    assert (result.ending, result.detail) == (Ending.TIMEOUT, "processor time limit of 2 s")
+    assert 1.5 < result.usage.cpu_s < 3
+    assert 3 < play(source, wall_s=60).result.usage.cpu_s < 4.5
+
+
+def test_processor_time_of_children_is_counted_once(play):
+    """What a parent has waited for is not counted again, even though each child was seen by itself."""
+    source = (
+        "import os, time\n"
+        "def solve():\n"
+        "    for _ in range(6):\n"
+        "        if os.fork() == 0:\n"
+        "            while time.process_time() < 0.3: pass\n"
+        "            os._exit(0)\n"
+        "        os.wait()\n"
+    )
+    result = play(source, wall_s=60, cpu_s=2.8).result
+
+    assert result.ending is Ending.FINISHED
+    assert 1.8 <= result.usage.cpu_s < 2.6
+
+
 def test_touching_more_memory_than_the_limit_ends_the_program(play):
     """The memory limit has an ending of its own."""
     result = play("hoard = []\nwhile True: hoard.append(bytearray(1 << 20))", memory_mib=200).result
