@@ -153,7 +153,7 @@ def _policy(tier: Tier, is_root: bool, abi: int, pid: int, *, new_processes: boo
         private_files=tier is Tier.FULL,
         read_only=exposed,
         private_processes=tier is Tier.FULL,
-        # All programs of a zygote share its network namespace, where only Landlock keeps abstract sockets apart.
+        # Abstract ones are the program's own, as its network namespace is; Landlock stays the second wall.
         unix_sockets=tier is Tier.FULL and abi >= landlock.SCOPE_ABI,
         new_processes=new_processes and not exposed,
         only_target=pid if exposed else None,

@@ -101,7 +101,8 @@ def _build(walls: Walls, scratch_parent: str) -> str:
     """Build what does not depend on the order, and return the program's folder."""
     if walls.tier is Tier.FULL:
         linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
-        linux.unshare(linux.CLONE_NEWNS)
+        # A network of its own, too, for in a shared one programs see the names of each other's abstract sockets.
+        linux.unshare(linux.CLONE_NEWNS | linux.CLONE_NEWNET)
         root.mount_proc()
         folder = root.SCRATCH
     else:

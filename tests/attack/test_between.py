@@ -59,7 +59,7 @@ def play_beside(runner: Runner, sources: list[str], **limits: float) -> list[Con
 
 
 def test_two_programs_cannot_meet_at_a_socket(runner: Runner) -> None:
-    """Programs share a network namespace or none, but an abstract address of one is out of reach for the other."""
+    """Each program has a network namespace of its own or no sockets: an address of one is out of the other's reach."""
     server = (
         "def solve():\n"
         "    try:\n"
@@ -81,6 +81,24 @@ def test_two_programs_cannot_meet_at_a_socket(runner: Runner) -> None:
 
     assert met in ("TimeoutError", "PermissionError")
     assert "REACHED" not in str(tries)
+
+
+def test_two_programs_cannot_tell_each_other_by_the_names_of_sockets(runner: Runner) -> None:
+    """No program sees what abstract addresses another has bound, nor finds one of them taken."""
+    source = (
+        "def solve():\n"
+        "    try:\n"
+        "        socket.socket(socket.AF_UNIX).bind(chr(0) + 'before')\n"
+        "        holder = socket.socket(socket.AF_UNIX)\n"
+        "        holder.bind(chr(0) + 'message')\n"
+        "    except OSError as error: return type(error).__name__\n"
+        "    time.sleep(2)\n"
+        "    try: return open('/proc/self/net/unix').read().count('@message')\n"
+        "    except OSError as error: return type(error).__name__\n"
+    )
+    answers = [played.answers[0] for played in play_beside(runner, [source, source])]
+
+    assert answers == ([1, 1] if runner.report.tier is Tier.FULL else ["PermissionError"] * 2)
 
 
 def test_programs_do_not_see_or_signal_each_other(runner: Runner) -> None:
