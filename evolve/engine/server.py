@@ -6,10 +6,13 @@ batch do not repeat a seeded completion anyhow, and vLLM samples slower with a s
 
 OpenAI's reasoning models refuse `max_tokens`, which most other servers know alone, and ask for `max_completion_tokens`;
 some refuse `top_p`, even 1. What one request was told so, the later ones keep to.
+
+A prompt that a server refuses, while it answers others, is an empty completion: the run would otherwise end at that
+prompt, and each time that it is resumed.
 """
 
 import asyncio
-import email.utils
+import math
 import queue
 import random
 import threading
@@ -21,26 +24,31 @@ from dataclasses import dataclass, field
 import httpx
 
 from evolve.engine import Sampling, estimated_prompt_tokens, estimated_tokens
+from evolve.engine.answers import Reply, message, one_line, reply_of, retry_after_s
 from evolve.errors import ConfigError, EngineError
 from evolve.types import Completion, FinishReason, Request
 
-#: Answers that may be better the next time: time-out, conflict, too early, too many requests. So are all from 500 on.
-_TRY_AGAIN = frozenset({408, 409, 425, 429})
+_PATH = "/chat/completions"
+#: Answers that may be better the next time: time-out, conflict, too early. So are all from 500 on.
+_TRY_AGAIN = frozenset({408, 409, 425})
+#: Answers that may concern one prompt alone: it is too long, or a filter does not like it.
+_REFUSALS = frozenset({400, 413, 422})
+#: So many in a row concern more than a prompt; a step may have as many requests with a few prompts.
+_MOST_REFUSALS = 500
+#: What OpenAI says, also with 429, when waiting does not help.
+_NO_CREDIT = "insufficient_quota"
 #: What the user can do about an answer that stays the same.
 _CURES = {
     400: "correct the option that the server names",
     401: "give a valid key in the file that engine.key_file names",
     403: "give a key that may use this model in the file that engine.key_file names",
+    429: "add credit to the account, then resume the run",
     404: "engine.url ends in /v1 for most servers, and `model` is one that the server serves",
 }
 #: Longest pause between two tries where the server names none, in seconds.
 _LONGEST_PAUSE_S = 30.0
 #: How long a server may take to say which models it has, in seconds.
 _REACH_S = 10.0
-#: How much of a server's own message is repeated, in characters.
-_MESSAGE_CHARACTERS = 300
-#: No reply and no prompt has so many; databases hold all numbers below.
-_TOO_MANY_TOKENS = 2**53
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +61,9 @@ class ServerSettings:
         api_key: Sent as bearer token; None sends none.
         in_flight: Requests at once.
         timeout_s: Longest wait for one answer, and the longest wait that the server may ask for.
-        retries: Further tries of a request after a connection error, a time-out, or an answer of 408, 409, 425, 429, or
-            500 and above.
+        retries: Further tries of a request after a connection error, a time-out, an answer of 408, 409, 425, or 500 and
+            above, or a 200 without a chat completion. One of 429, too many requests, counts as a try only where the
+            server has not answered any request for `timeout_s`.
         backoff_s: Pause before the second try; doubles with each further one, times a random factor of 0.5 to 1.5.
     """
 
@@ -85,10 +94,23 @@ class ServerSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Trouble:
-    """A try that failed but may succeed later; `pause_s` is how long the server asks to wait, if it says."""
+    """A try that failed but may succeed later.
+
+    Attributes:
+        what: Happened.
+        pause_s: How long the server asks to wait, if it says.
+        cure: What the user can do if it goes on.
+        is_limit: Whether nothing is wrong, but that too much is asked for.
+    """
 
     what: str
     pause_s: float | None = None
+    cure: str = "see that the server runs, or correct engine.url, then resume the run"
+    is_limit: bool = False
+
+
+#: What comes of a prompt that is refused.
+_NOTHING = Reply(text="", finish_reason=FinishReason.STOP, tokens=0, prompt_tokens=None)
 
 
 def reach(settings: ServerSettings) -> str:
@@ -103,13 +125,13 @@ def reach(settings: ServerSettings) -> str:
     try:
         response = httpx.get(address, headers=_headers(settings), timeout=_REACH_S)
     except httpx.RequestError as error:
-        why = _one_line(str(error)) or type(error).__name__
+        why = one_line(str(error)) or type(error).__name__
         raise EngineError(
             f"{address} cannot be reached ({why}); see that the server runs, or correct engine.url"
         ) from error
     status = response.status_code
     if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
-        raise EngineError(f"{address} answered {status}: {_message(response)}; {_CURES[status]}")
+        raise EngineError(f"{address} answered {status}: {message(response)}; {_CURES[status]}")
     return f"the server answers at {address} (it says {status}); no completion was tried"
 
 
@@ -138,7 +160,7 @@ class ServerEngine:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
-        self._endpoint = settings.url.rstrip("/") + "/chat/completions"
+        self._endpoint = settings.url.rstrip("/") + _PATH
         self._jitter = jitter or random.Random()
         self._clock = clock
         self._options: dict[str, object] = {
@@ -146,6 +168,8 @@ class ServerEngine:
             "top_p": sampling.top_p,
             "max_tokens": sampling.max_tokens,
         }
+        self._answered_at = -math.inf  # when a good answer came
+        self._refusals = 0  # since then
         self._slots = asyncio.Semaphore(settings.in_flight)
         self._client = httpx.AsyncClient(
             headers=_headers(settings),
@@ -207,61 +231,101 @@ class ServerEngine:
         tasks = [
             asyncio.create_task(self._complete(request, sample)) for request in requests for sample in request.samples
         ]
+        held: list[Completion] = []  # refusals come faster than good answers, which say that they are no one's fault
+        why = ""
         try:
             for answered in asyncio.as_completed(tasks):
-                deliver(await answered)
+                completion, refused = await answered
+                held.append(completion)
+                why = refused or why
+                if self._has_answered:
+                    for each in held:
+                        deliver(each)
+                    held = []
+            if held and not self._has_answered:
+                raise EngineError(why)
+            for each in held:
+                deliver(each)
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _complete(self, request: Request, sample: int) -> Completion:
+    async def _complete(self, request: Request, sample: int) -> tuple[Completion, str]:
+        """Return a completion, and why its prompt was refused, if it was: the completion is empty then."""
         body: dict[str, object] = {
             "model": self._settings.model,
             "messages": [{"role": message.role, "content": message.content} for message in request.messages],
         }
         async with self._slots:
             started = self._clock()
-            text, finish_reason, tokens, prompt_tokens = _parsed(await self._insist(body), self._endpoint)
-            return Completion(
+            answer = await self._insist(body)
+            refused = answer if isinstance(answer, str) else ""
+            self._count_refusal(refused)
+            reply = _NOTHING if isinstance(answer, str) else answer
+            text, tokens, prompt_tokens = reply.text, reply.tokens, reply.prompt_tokens
+            completion = Completion(
                 group=request.group,
                 sample=sample,
                 text=text,
                 tokens=estimated_tokens(text) if tokens is None else tokens,
                 prompt_tokens=estimated_prompt_tokens(request.messages) if prompt_tokens is None else prompt_tokens,
-                finish_reason=finish_reason,
+                finish_reason=reply.finish_reason,
                 seconds=self._clock() - started,
             )
+            return completion, refused
 
-    async def _insist(self, body: dict[str, object]) -> httpx.Response:
-        """Return the first good answer; the slot stays taken meanwhile, which relieves a server in trouble."""
-        pause_s = self._settings.backoff_s
-        tries_left = self._settings.retries
-        while not isinstance(answer := await self._answer(body), httpx.Response):
-            if tries_left == 0:
-                raise EngineError(
-                    f"{self._endpoint} {answer.what}, at the last of {self._settings.retries + 1} tries; "
-                    "see that the server runs, or correct engine.url, then resume the run"
-                )
-            tries_left -= 1
-            if answer.pause_s is None:
-                await asyncio.sleep(pause_s * self._jitter.uniform(0.5, 1.5))
-                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-            elif answer.pause_s <= self._settings.timeout_s:
-                # A little later than asked for, each request at its own time.
-                await asyncio.sleep(answer.pause_s + self._settings.backoff_s * self._jitter.random())
-            else:
-                raise EngineError(
-                    f"{self._endpoint} {answer.what}, and asks to wait {answer.pause_s:g} s: "
-                    "resume the run later, or raise engine.timeout_s"
-                )
-        return answer
+    @property
+    def _has_answered(self) -> bool:
+        return self._answered_at > -math.inf
 
-    async def _answer(self, body: dict[str, object]) -> httpx.Response | _Trouble:
-        """Try once, or once more for each option that the server wants otherwise.
+    def _count_refusal(self, refused: str) -> None:
+        """Remember that a prompt was refused or, where nothing was, that the server is well.
 
         Raises:
-            EngineError: The server refuses, and will refuse again.
+            EngineError: Too many were refused in a row.
+        """
+        if not refused:
+            self._answered_at, self._refusals = self._clock(), 0
+            return
+        self._refusals += 1
+        if self._refusals >= _MOST_REFUSALS:
+            raise EngineError(f"{refused} (so it was with {self._refusals} requests in a row)")
+
+    async def _insist(self, body: dict[str, object]) -> Reply | str:
+        """Return the first good answer, or why the server refuses this prompt.
+
+        The slot stays taken meanwhile, which relieves a server in trouble.
+        """
+        began, own_s, tries_left = self._clock(), self._settings.backoff_s, self._settings.retries
+        while isinstance(answer := await self._answer(body), _Trouble):
+            pause_s = own_s * self._jitter.uniform(0.5, 1.5)
+            if answer.pause_s is not None:
+                if answer.pause_s > self._settings.timeout_s:
+                    raise EngineError(
+                        f"{self._endpoint} {answer.what}, and asks to wait {answer.pause_s:g} s: "
+                        "resume the run later, or raise engine.timeout_s"
+                    )
+                # A little later than asked for, each request at its own time.
+                pause_s = max(pause_s, answer.pause_s + self._settings.backoff_s * self._jitter.random())
+            # Where too much is asked for, each request has its turn as long as the server answers any.
+            waited_s = self._clock() - max(began, self._answered_at)
+            if not answer.is_limit or waited_s + pause_s >= self._settings.timeout_s:
+                if tries_left == 0:
+                    raise EngineError(
+                        f"{self._endpoint} {answer.what}, at the last of {self._settings.retries + 1} tries; "
+                        f"{answer.cure}"
+                    )
+                tries_left -= 1
+            await asyncio.sleep(pause_s)
+            own_s = min(2 * own_s, _LONGEST_PAUSE_S)
+        return answer
+
+    async def _answer(self, body: dict[str, object]) -> Reply | _Trouble | str:
+        """Try once, or once more for each option that the server wants otherwise; a text says why a prompt is refused.
+
+        Raises:
+            EngineError: The server refuses, and will refuse every prompt.
         """
         options = dict(self._options)
         try:
@@ -270,16 +334,26 @@ class ServerEngine:
         except TimeoutError:
             return _Trouble(what=f"gave no answer within engine.timeout_s={self._settings.timeout_s:g}")
         except httpx.RequestError as error:
-            return _Trouble(what=f"cannot be reached ({_one_line(str(error)) or type(error).__name__})")
+            return _Trouble(what=f"cannot be reached ({one_line(str(error)) or type(error).__name__})")
         status = response.status_code
         if status == httpx.codes.OK:
-            return response
-        if status == httpx.codes.BAD_REQUEST and self._adapt(options, _message(response)):
+            return reply_of(response) or _Trouble(
+                what=f"answered 200 with something else than a chat completion: {message(response)}",
+                cure="engine.url ends in /v1 for most servers",
+            )
+        if status == httpx.codes.BAD_REQUEST and self._adapt(options, message(response)):
             return await self._answer(body)
-        what = f"answered {status}: {_message(response)}"
+        what = f"answered {status}: {message(response)}"
+        if status == httpx.codes.TOO_MANY_REQUESTS and _NO_CREDIT not in response.text:
+            cure = f"resume the run with engine.in_flight= less than {self._settings.in_flight}"
+            return _Trouble(what=what, pause_s=retry_after_s(response), cure=cure, is_limit=True)
         if status in _TRY_AGAIN or status >= httpx.codes.INTERNAL_SERVER_ERROR:
-            return _Trouble(what=what, pause_s=_retry_after_s(response))
+            return _Trouble(what=what, pause_s=retry_after_s(response))
         cure = _CURES.get(status, "correct the server's settings, or use another")
+        if response.next_request is not None:  # a redirect
+            cure = f"it redirects to {response.next_request.url}: correct engine.url"
+        if status in _REFUSALS:
+            return f"{self._endpoint} {what}; {cure}"
         raise EngineError(f"{self._endpoint} {what}; {cure}")
 
     def _adapt(self, refused: Mapping[str, object], message: str) -> bool:
@@ -293,82 +367,3 @@ class ServerEngine:
         elif refused.get("top_p") == 1 and "'top_p' is not supported" in message:
             self._options.pop("top_p", None)
         return self._options != refused
-
-
-def _parsed(response: httpx.Response, endpoint: str) -> tuple[str, FinishReason, int | None, int | None]:
-    """Return text, finish reason, and the numbers of generated and of prompt tokens where the server counts them."""
-    try:
-        answer = response.json()
-        choice = answer["choices"][0]
-        text = _text(choice["message"]["content"])
-        usage = answer.get("usage")
-        cut = choice.get("finish_reason") == "length"
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise EngineError(
-            f"{endpoint} answered 200 with something else than a chat completion: {_message(response)}; "
-            "engine.url ends in /v1 for most servers"
-        ) from error
-    counts = usage if isinstance(usage, dict) else {}
-    tokens, prompt_tokens = _count(counts.get("completion_tokens")), _count(counts.get("prompt_tokens"))
-    return text, FinishReason.LENGTH if cut else FinishReason.STOP, tokens, prompt_tokens
-
-
-def _text(content: object) -> str:
-    """Return a reply's text, which some servers give in parts; one that is all thinking or all refusal has none.
-
-    Raises:
-        TypeError: It is neither text nor parts.
-        LookupError: A part does not say what it is, or lacks its text.
-    """
-    if content is None:
-        return ""
-    if isinstance(content, list):
-        return "".join(part["text"] for part in content if part["type"] == "text")
-    if isinstance(content, str):
-        return content
-    raise TypeError(f"a reply cannot be of type {type(content).__name__}")
-
-
-def _count(said: object) -> int | None:
-    """Return a number of tokens that a server gives, None where it is no such number."""
-    return said if type(said) is int and 0 <= said < _TOO_MANY_TOKENS else None
-
-
-def _message(response: httpx.Response) -> str:
-    """Return the server's own words, in one line.
-
-    OpenAI and most others say `{"error": {"message": ...}}`; some `{"error": ...}`, `{"message": ...}` or
-    `{"detail": ...}`.
-    """
-    try:
-        said = response.json()
-    except (ValueError, RecursionError):
-        return _one_line(response.text)
-    for key in ("error", "message", "detail"):
-        if isinstance(said, dict) and said.get(key):
-            said = said[key]
-    return _one_line(str(said))
-
-
-def _one_line(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _MESSAGE_CHARACTERS else line[:_MESSAGE_CHARACTERS] + "..."
-
-
-def _retry_after_s(response: httpx.Response) -> float | None:
-    """Return how long the server asks to wait, in seconds, or None.
-
-    The header holds seconds, or a date (RFC 9110, 10.2.3), which is compared with the server's own clock.
-    """
-    asked = response.headers.get("retry-after")
-    if asked is None:
-        return None
-    try:
-        return max(0.0, float(asked))
-    except ValueError:
-        pass
-    try:
-        until = email.utils.parsedate_to_datetime(asked)
-        return max(0.0, (until - email.utils.parsedate_to_datetime(response.headers["date"])).total_seconds())
-    except (ValueError, KeyError, TypeError):
-        return None

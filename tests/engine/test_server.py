@@ -1,7 +1,6 @@
 """The engine over an OpenAI-compatible server, against a real server on this machine."""
 
 import contextlib
-import random
 import time
 
 import pytest
@@ -11,34 +10,13 @@ from evolve.engine.build import build_engine
 from evolve.engine.server import ServerEngine, ServerSettings, reach
 from evolve.errors import ConfigError, EngineError
 from evolve.options import parse_options
-from evolve.types import FinishReason, Message, Request
-
-SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_tokens=64)
-
-
-def open_engine(url, *, in_flight=64, retries=3, timeout_s=20.0, api_key=None, backoff_s=0.02):
-    """Return an engine that is closed at the end of the `with`."""
-    settings = ServerSettings(
-        url=url,
-        model="m",
-        api_key=api_key,
-        in_flight=in_flight,
-        timeout_s=timeout_s,
-        retries=retries,
-        backoff_s=backoff_s,
-    )
-    return contextlib.closing(ServerEngine(settings, SAMPLING, jitter=random.Random(0)))
+from evolve.types import FinishReason
+from tests.engine.server_engine import ask, open_engine
 
 
 def settings_of(url):
     """Return the settings of a server that wants a key."""
     return ServerSettings(url=url, model="m", api_key="secret", in_flight=1, timeout_s=1.0, retries=0)
-
-
-def ask(samples=1, group=0):
-    """Return a request for so many samples."""
-    messages = (Message(role="system", content="Be brief."), Message(role="user", content="Improve this."))
-    return Request(group=group, messages=messages, samples=tuple(range(samples)), first=0)
 
 
 def test_as_many_requests_are_in_flight_as_configured(say):
@@ -138,102 +116,6 @@ def test_a_count_that_is_none_is_estimated(say, usage):
     assert (completion.tokens, completion.prompt_tokens) == (3, 7)
 
 
-@pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503])
-def test_a_passing_failure_is_tried_again(say, status):
-    """Two failures, then the answer."""
-    server = say.serve(lambda number: say.Answer(status=status) if number < 2 else say.chat("there"))
-    with open_engine(server.url) as engine:
-        assert [c.text for c in engine.stream([ask()])] == ["there"]
-    assert len(server.bodies) == 3
-
-
-def test_a_broken_connection_is_tried_again(say):
-    """The server hangs up once without a word."""
-    server = say.serve(lambda number: say.Answer(status=None) if number == 0 else say.chat("there"))
-    with open_engine(server.url) as engine:
-        assert [c.text for c in engine.stream([ask()])] == ["there"]
-
-
-def test_a_request_that_times_out_is_tried_again(say):
-    """The first answer would take 30 s; the limit is 0.3 s."""
-    server = say.serve(lambda number: say.chat("there", delay_s=30.0 if number == 0 else 0.0))
-    with open_engine(server.url, timeout_s=0.3) as engine:
-        assert [c.text for c in engine.stream([ask()])] == ["there"]
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {"retry-after": "1"},
-        {"retry-after": "Fri, 01 Jan 2021 00:00:11 GMT", "date": "Fri, 01 Jan 2021 00:00:10 GMT"},
-    ],
-)
-def test_the_pause_that_a_server_asks_for_is_kept(say, headers):
-    """A second, as a number and as a date by the server's own clock, where the own pause would be 0.02 s."""
-    server = say.serve(lambda number: say.Answer(status=429, headers=headers) if number == 0 else say.chat("there"))
-    with open_engine(server.url) as engine:
-        start = time.monotonic()
-        assert [c.text for c in engine.stream([ask()])] == ["there"]
-        assert 1.0 <= time.monotonic() - start < 20.0
-
-
-def test_a_pause_beyond_the_time_out_ends_the_run(say):
-    """An hour's pause is not slept through in silence."""
-    server = say.serve(lambda _: say.Answer(status=429, headers={"retry-after": "3600"}, body={"error": "quota"}))
-    with open_engine(server.url) as engine, pytest.raises(EngineError, match=r"429: quota, and asks to wait 3600 s"):
-        list(engine.stream([ask()]))
-    assert len(server.bodies) == 1
-
-
-def test_retries_end(say):
-    """One try and two retries; the error repeats the server's words."""
-    server = say.serve(lambda _: say.Answer(status=503, body={"error": {"message": "warming\nup"}}))
-    with (
-        open_engine(server.url, retries=2) as engine,
-        pytest.raises(EngineError, match=r"answered 503: warming up, at the last of 3 tries"),
-    ):
-        list(engine.stream([ask()]))
-    assert len(server.bodies) == 3
-
-
-def test_a_server_that_is_not_there_is_an_engine_error():
-    """Nobody listens on port 9 of this machine."""
-    with (
-        open_engine("http://127.0.0.1:9/v1", retries=1) as engine,
-        pytest.raises(EngineError, match="cannot be reached"),
-    ):
-        list(engine.stream([ask()]))
-
-
-@pytest.mark.parametrize(
-    ("status", "body", "words"),
-    [
-        (400, {"error": {"message": "max_tokens is\nnot supported"}}, r"answered 400: max_tokens is not supported; "),
-        (401, {"error": {"message": "bad key"}}, r"answered 401: bad key; give a valid key in the file .*key_file"),
-        (403, {"detail": "not yours"}, r"answered 403: not yours; .*key_file"),
-        (404, {"message": "no model m"}, r"answered 404: no model m; engine.url ends in /v1"),
-        (422, {"detail": [{"msg": "top_p"}]}, r"answered 422: .*top_p"),
-        (307, b"<html>moved</html>", r"answered 307: <html>moved"),
-        (200, b"<html>hello</html>", r"something else than a chat completion: <html>hello"),
-        (200, {"choices": []}, r"something else than a chat completion"),
-        (200, {"choices": [{"message": "hi"}]}, r"something else than a chat completion"),
-        *(
-            (200, {"choices": [{"message": {"content": odd}}]}, r"something else than a chat completion")
-            for odd in (5, True, {"text": "hi"}, ["hi"], [{"text": "hi"}], [{"type": "text", "text": 5}])
-        ),
-        (200, b"[" * 100_000, r"something else than a chat completion: \[\["),
-        (400, b"[" * 100_000, r"answered 400: \[\["),
-    ],
-)
-def test_a_lasting_refusal_is_not_tried_again(say, status, body, words):
-    """One request, one line with the server's own words."""
-    server = say.serve(lambda _: say.Answer(status=status, body=body))
-    with open_engine(server.url) as engine, pytest.raises(EngineError, match=words) as caught:
-        list(engine.stream([ask()]))
-    assert len(server.bodies) == 1
-    assert "\n" not in str(caught.value)
-
-
 def refusal_of(body):
     """Return how OpenAI refuses a reasoning model's request, or None where it takes it."""
     cure = {"max_tokens": " Use 'max_completion_tokens' instead.", "top_p": ""}
@@ -272,24 +154,6 @@ def test_a_choice_of_the_user_s_is_not_dropped(say):
     assert len(server.bodies) == 1
 
 
-def test_what_came_before_a_refusal_is_good(say):
-    """The first answer is yielded although the second request is refused, and the third is abandoned."""
-    plans = [
-        say.chat("good"),
-        say.Answer(status=400, body={"error": "bad"}, delay_s=0.5),
-        say.chat("late", delay_s=30.0),
-    ]
-    server = say.serve(lambda number: plans[number])
-    with open_engine(server.url) as engine:
-        stream = engine.stream([ask(3)])
-        assert next(stream).text == "good"
-        start = time.monotonic()
-        with pytest.raises(EngineError, match="400: bad"):
-            next(stream)
-        assert time.monotonic() - start < 20.0
-    assert server.abandoned == 1
-
-
 def test_closing_a_stream_hangs_up_on_what_is_in_flight(say):
     """The server sees all other connections end at once, and the engine answers the next stream."""
     server = say.serve(lambda number: say.chat(str(number), delay_s=30.0 if 0 < number < 8 else 0.0))
@@ -315,21 +179,6 @@ def test_closing_the_engine_ends_a_stream(say):
             next(stream)
         with pytest.raises(EngineError, match="closed"):
             list(engine.stream([ask()]))
-
-
-def test_pauses_differ_between_requests_that_fail_together(say):
-    """Jitter: 16 requests that failed at the same moment come back spread over the pause's range."""
-    came = []
-
-    def plan(number):
-        came.append(time.monotonic())
-        return say.Answer(status=503, delay_s=0.5) if number < 16 else say.chat("x")
-
-    server = say.serve(plan)
-    with open_engine(server.url, backoff_s=1.0) as engine:
-        assert len(list(engine.stream([ask(16)]))) == 16
-    # Factors 0.5 to 1.5 of a second: 16 draws span at least a third of it but in one of 10^5 cases.
-    assert max(came[16:]) - min(came[16:]) > 0.3
 
 
 @pytest.mark.parametrize(
