@@ -168,9 +168,10 @@ def test_giving_up_ends_every_open_stream_and_no_later_one(engine):
     engine.give_up()
     streams = [engine.stream([ask(group, *range(100)) for group in range(8)]) for _ in range(2)]
     with ThreadPoolExecutor(2) as others:
+        for stream in streams:
+            next(stream)  # so that each has begun
         began = time.monotonic()
         read = [others.submit(list, stream) for stream in streams]
-        time.sleep(0.02)
         engine.give_up()
         assert max(len(reading.result(timeout=30)) for reading in read) < 800
 
