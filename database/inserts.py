@@ -209,12 +209,15 @@ class RunInserts(RunAccess):
             "born": None if membership.migrant else membership.program_id,
         }
 
-    def insert_confirmation(self, confirmation: Confirmation, *, score: float | None = None) -> None:
+    def insert_confirmation(
+        self, confirmation: Confirmation, *, score: float | None = None, reward: float | None = None
+    ) -> None:
         """Store what the check of a new best found; a program's first confirmation stands.
 
         Args:
             confirmation: What was found.
             score: What the program counts as from now on; None if the check changes nothing in that.
+            reward: What its attempt is paid from now on; None if the check changes nothing in that.
 
         Raises:
             StoreError: The run has no such program, or the database failed; nothing is stored then.
@@ -232,6 +235,9 @@ class RunInserts(RunAccess):
             if score is not None:
                 program = (ProgramRow.run_id == run_id, ProgramRow.id == confirmation.program_id)
                 connection.execute(update(ProgramRow).where(*program).values(score=score))
+            if reward is not None:
+                attempt = (AttemptRow.run_id == run_id, AttemptRow.id == confirmation.program_id)
+                connection.execute(update(AttemptRow).where(*attempt).values(reward=reward))
 
     def insert_training(self, training: Training) -> None:
         """Store what the learner did after a finished step; a step's first training stands.

@@ -155,7 +155,7 @@ class RunReports(RunAccess):
                 func.count(case((AttemptRow.outcome.not_in(REPLY_FAILURES), 1))),
                 func.count(ProgramRow.identity.distinct()),
                 func.count(ProgramRow.score),
-                func.count(case((_gained(direction), 1))),
+                func.count(case((self._improved(direction), 1))),
                 func.count(case((ProgramRow.score != PARENT.score, 1))),
             )
             .outerjoin(ProgramRow, CHILD_OF_ATTEMPT)
@@ -181,7 +181,7 @@ class RunReports(RunAccess):
                 AttemptRow.prompt_sha256,
                 func.count().label("completions"),
                 func.count(ProgramRow.score).label("valid"),
-                func.count(case((_gained(direction), 1))).label("improved"),
+                func.count(case((self._improved(direction), 1))).label("improved"),
                 (func.max(sound) if direction is Direction.MAX else func.min(sound)).label("best"),
             )
             .outerjoin(ProgramRow, CHILD_OF_ATTEMPT)
@@ -203,6 +203,11 @@ class RunReports(RunAccess):
                 best=row.best,
             )
 
+    def _improved(self, direction: Direction) -> ColumnElement[bool]:
+        """Return whether a program is better than its parent, by a score that counts."""
+        gained = ProgramRow.score > PARENT.score if direction is Direction.MAX else ProgramRow.score < PARENT.score
+        return and_(gained, ProgramRow.identity.not_in(self._quarantined()))
+
     def _quarantined(self) -> Select[str]:
         """Return the query for the identities of the programs in quarantine."""
         program = aliased(ProgramRow)
@@ -217,8 +222,3 @@ class RunReports(RunAccess):
     def _no(self, noun: str, number: int) -> NotFoundError:
         cure = "list its best programs with `evolve show run=DIR view=best`"
         return NotFoundError(f"run {self.record.id} has no {noun} {number}: {cure}")
-
-
-def _gained(direction: Direction) -> ColumnElement[bool]:
-    """Return whether a program is better than its parent."""
-    return ProgramRow.score > PARENT.score if direction is Direction.MAX else ProgramRow.score < PARENT.score

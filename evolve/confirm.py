@@ -5,7 +5,8 @@ It is run twice more, with seeds that no other program of the run gets, each tim
 and may take half as much time again as the limit, to which it has kept;
 and another fresh process verifies its best construction again, as it is stored. A rule plays instances that are drawn
 for the check, where its problem can draw some. What fails is in quarantine: its reason is kept and shown, it is no
-best, and it does not enter the population, where it would be bred from for its luck.
+best, and it does not enter the population, where it would be bred from for its luck. Nor is it paid for that, or a
+learner would be taught it: its reward becomes that of an invalid program, and a confirmed one's that of its worst run.
 """
 
 import threading
@@ -17,7 +18,8 @@ from functools import partial
 from evolve.evaluate import Evaluator
 from evolve.protocols import Observer, Store
 from evolve.recall import is_recall
-from evolve.types import Attempt, Confirmation, Direction, Evaluation, Origin, Outcome, Problem, ProblemKind
+from evolve.reward import Rewarder, Trial
+from evolve.types import Attempt, Confirmation, Direction, Evaluation, Origin, Outcome, Problem, ProblemKind, Program
 from evolve.verifier import VerifierError
 
 #: Runs with unseen seeds.
@@ -34,11 +36,13 @@ class Check:
         seed: Of the run; its programs are run with `seed` and `seed + 1`.
         unseen: Draws instances of a game that no program can know; a number that nobody can guess.
         best: The best score that counts so far.
+        rewarder: Of the run.
     """
 
     seed: int
     unseen: int
     best: float
+    rewarder: Rewarder
 
 
 class Confirmer:
@@ -79,7 +83,7 @@ class Confirmer:
         what is stored, does not depend on who finished first.
 
         Returns:
-            The attempts, with the scores that count.
+            The attempts, with the scores that count, of one in quarantine none, and the rewards for these.
         """
         attempts = list(attempts)
         direction = self._problem.direction
@@ -104,11 +108,29 @@ class Confirmer:
         confirmation = self._known.get(program_id)
         return confirmation is not None and not confirmation.confirmed
 
+    def as_it_counts(self, program: Program) -> Program:
+        """Return a program as a repetition of it is paid: one in quarantine as an invalid one."""
+        return replace(program, outcome=Outcome.INVALID, score=None) if self.in_quarantine(program.id) else program
+
     def _counting(self, attempt: Attempt) -> Attempt:
         confirmation = self._known.get(attempt.id)
-        if confirmation is None or not confirmation.confirmed:
+        if confirmation is None:
             return attempt
-        return replace(attempt, score=worth(attempt, confirmation, self._problem.direction))
+        score = self._score(attempt, confirmation)
+        return replace(attempt, score=score, reward=self._reward(attempt, score))
+
+    def _score(self, attempt: Attempt, confirmation: Confirmation) -> float | None:
+        """Return the score that counts of a program that was checked; None in quarantine."""
+        return worth(attempt, confirmation, self._problem.direction) if confirmation.confirmed else None
+
+    def _reward(self, attempt: Attempt, score: float | None) -> float | None:
+        """Return what an attempt is paid for the score that counts; None for one that no model made."""
+        if attempt.reward is None:
+            return None
+        parent = self._store.program(attempt.draw.parent_id)
+        outcome = Outcome.INVALID if score is None else Outcome.VALID
+        trial = Trial(outcome=outcome, score=score, source=attempt.source, parent=parent, known=None)
+        return self._check.rewarder.reward(trial)
 
     def close(self) -> None:
         """End the threads; what still runs is given up."""
@@ -151,8 +173,8 @@ class Confirmer:
                 evaluations=runs,
             )
         self._known[attempt.id] = self._found[identity] = confirmation
-        score = worth(attempt, confirmation, self._problem.direction) if confirmation.confirmed else None
-        self._store.insert_confirmation(confirmation, score=score)
+        score = self._score(attempt, confirmation)
+        self._store.insert_confirmation(confirmation, score=score, reward=self._reward(attempt, score))
         if twin is None or not confirmation.confirmed:  # the twin of a best is no news
             self._observer.confirmed(attempt, confirmation)
         return confirmation

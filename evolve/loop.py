@@ -132,7 +132,7 @@ class Evolution:
         self._unchecked = unchecked_best(parts.store, direction)
         self._last = reports[-1]
         best = bests(parts.store, direction)[0].score(direction)
-        check = Check(seed=settings.seed, unseen=settings.unseen, best=best)
+        check = Check(seed=settings.seed, unseen=settings.unseen, best=best, rewarder=parts.rewarder)
         self._confirmer = Confirmer(parts.problem, parts.evaluator, parts.store, parts.observer, check)
         unsettled = parts.store.unsettled(before_step=len(reports))
         self._unsettled = [attempt for attempt in unsettled if not self._confirmer.in_quarantine(attempt.id)]
@@ -289,7 +289,7 @@ class Evolution:
         if child.identity == prompt.parent.identity:
             return prompt.parent
         known = self._parts.store.known(child.identity, before_step=prompt.step)
-        return None if known is None else self._program(known)
+        return None if known is None else self._confirmer.as_it_counts(self._program(known))
 
     def _evaluate(self, child: Child) -> tuple[Evaluation, ...]:
         """Evaluate a child once; siblings that are the same program share the evaluation. Empty if time is up."""
@@ -372,7 +372,7 @@ class Evolution:
         parts.observer.stepped(report)
 
     def _confirm(self, attempts: Sequence[Attempt]) -> Sequence[Attempt]:
-        """Check what looks better than the best, and return the attempts with the scores that count from then on."""
+        """Check what looks better than the best, and return the attempts with what counts from then on."""
         attempts = self._confirmer.settle(attempts)
         self._tally.settle(self.best)
         self._program.cache_clear()  # one that was checked just now may have been read before

@@ -82,12 +82,15 @@ class Store(Protocol):
     ) -> None:
         """Store the end of a step, the new memberships and the archive cells that were taken in one transaction."""
 
-    def insert_confirmation(self, confirmation: Confirmation, *, score: float | None = None) -> None:
+    def insert_confirmation(
+        self, confirmation: Confirmation, *, score: float | None = None, reward: float | None = None
+    ) -> None:
         """Store what the check of a new best found; a program's first confirmation stands.
 
         Args:
             confirmation: What was found.
             score: What the program counts as from now on; None if the check changes nothing in that.
+            reward: What its attempt is paid from now on; None if the check changes nothing in that.
         """
 
     def insert_training(self, training: Training) -> None:

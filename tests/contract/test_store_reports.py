@@ -96,6 +96,17 @@ def test_the_tally_of_steps_counts_what_came_after_one(run: RunStore) -> None:
     )
 
 
+def test_what_is_in_quarantine_is_not_better_than_its_parent(run: RunStore) -> None:
+    """Nor is its twin: by which score would they be?"""
+    for number, tree in ((1, "lucky"), (2, "lucky"), (3, "sound")):
+        run.insert_attempt(valid(number, 9.0, identity=tree))
+    failed = Confirmation(program_id=1, confirmed=False, reason="luck", origin=Origin.SCRATCH, evaluations=())
+    run.insert_confirmation(failed)
+
+    assert run.steps_tally(0, Direction.MAX).improved == 1
+    assert [tally.improved for tally in run.prompt_tallies(Direction.MAX)] == [1]
+
+
 def test_seconds_of_evaluation_go_by_how_it_ended(run: RunStore) -> None:
     """Every run of a child counts, the seed program's and a confirmation's do not."""
     assert run.evaluation_totals() == {}

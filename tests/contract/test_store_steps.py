@@ -175,6 +175,19 @@ def test_confirmations_come_in_the_order_of_storing(run: RunStore) -> None:
         run.insert_confirmation(replace(confirmed, program_id=77))
 
 
+def test_a_confirmation_says_what_its_program_counts_as(run: RunStore) -> None:
+    """Its score and its attempt's reward; where nothing is said they stay, and a second one changes nothing."""
+    for number in (1, 2, 3):
+        run.insert_attempt(valid(number, 9.0, reward=9.0))
+    found = Confirmation(program_id=1, confirmed=True, reason="", origin=Origin.SCRATCH, evaluations=())
+    run.insert_confirmation(found, score=5.0, reward=4.0)
+    run.insert_confirmation(found, score=6.0, reward=6.0)
+    run.insert_confirmation(replace(found, program_id=2, confirmed=False), reward=-0.1)
+    run.insert_confirmation(replace(found, program_id=3))
+
+    assert [(one.score, one.reward) for one in run.attempts_of(1)] == [(5.0, 4.0), (9.0, -0.1), (9.0, 9.0)]
+
+
 def test_trainings_come_by_step(run: RunStore) -> None:
     """With numbers that JSON does not know; the first of a step stands, and a step that is not finished has none."""
     for step in (1, 2):

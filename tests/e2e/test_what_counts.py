@@ -33,6 +33,19 @@ def test_a_lucky_program_is_not_bred_from_for_its_luck(replies, tmp_path):
     assert rows(run, "select improved from steps where step > 0") == [(1,), (1,), (1,)]
 
 
+def test_a_learner_is_not_taught_what_fails_its_check(replies, tmp_path):
+    """Worth 900 with the run's own seeds alone, and no number otherwise, it is paid like an invalid program."""
+    luck = "[None, 900][random.random() in {random.Random(s).random() for s in (0, 1)}]"
+    lucky = f"```python\nimport random\ndef answer():\n    return {luck}\n```\n"
+    run = tmp_path / "run"
+    words = ("rollout.parents=1", "rollout.samples=4", "budget.steps=1", "reward.mode=raw")
+    assert call(trivial(replies([lucky, program(6), lucky, program(7)]), run, *words)) == 0
+
+    rewards = rows(run, "select id, reward from attempts where id > 0 order by id")
+    assert rewards == [(1, -0.1), (2, 6.0), (3, -0.1), (4, 7.0)]
+    assert rows(run, "select improved from steps where step = 1") == [(2,)]
+
+
 def test_a_step_that_a_kill_cut_short_is_finished_though_no_completion_is_left(replies, tmp_path, capsys):
     """The last completions were stored, and the process was killed before their best was checked."""
     run = tmp_path / "run"

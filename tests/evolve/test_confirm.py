@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from attempts import attempt, new_run
-from support import TRIVIAL
+from support import TRIVIAL, raw_rewarder
 
 from database import open_database
 from evolve.confirm import Check, Confirmer, origin_of, unseen_seeds
@@ -22,6 +22,7 @@ from sandbox import Tier, open_sandbox
 
 PROBLEM = load_problem("trivial", TRIVIAL)
 SEED, UNSEEN = 10, 12345
+REWARDER = raw_rewarder(PROBLEM)
 
 
 class Heard:
@@ -62,7 +63,9 @@ def check(evaluator, store):
 
     def settle(bodies: dict[int, str], *, best: float = 1.0, begin: bool = False):
         heard = Heard()
-        confirmer = Confirmer(PROBLEM, evaluator, store, heard, Check(seed=SEED, unseen=UNSEEN, best=best))
+        confirmer = Confirmer(
+            PROBLEM, evaluator, store, heard, Check(seed=SEED, unseen=UNSEEN, best=best, rewarder=REWARDER)
+        )
         made.append(confirmer)
         attempts = [child(number, body, evaluator) for number, body in bodies.items()]
         for one in attempts:
@@ -128,7 +131,9 @@ def test_a_best_that_takes_a_little_longer_with_other_seeds_is_confirmed(store):
     bodies = {4: f"[__import__('time').sleep({SLOW_UNSEEN.format(2.2)}), 7][1]"}
     bodies[5] = f"[__import__('time').sleep({SLOW_UNSEEN.format(60)}), 8][1]"
     with open_sandbox(require=Tier.NONE) as sandbox, Evaluator(problem, sandbox, workers=2) as evaluator:
-        confirmer = Confirmer(problem, evaluator, store, Heard(), Check(seed=SEED, unseen=UNSEEN, best=1.0))
+        confirmer = Confirmer(
+            problem, evaluator, store, Heard(), Check(seed=SEED, unseen=UNSEEN, best=1.0, rewarder=REWARDER)
+        )
         attempts = [child(number, body, evaluator) for number, body in bodies.items()]
         for one in attempts:
             store.insert_attempt(one)
@@ -184,7 +189,9 @@ class Counting:
 def test_the_newest_candidate_does_not_wait_for_those_that_it_beats(evaluator, store):
     """Of eight that each took the lead, the last is confirmed, and of the others' runs most were never begun."""
     counting = Counting(evaluator)
-    confirmer = Confirmer(PROBLEM, counting, store, Heard(), Check(seed=SEED, unseen=UNSEEN, best=1.0))
+    confirmer = Confirmer(
+        PROBLEM, counting, store, Heard(), Check(seed=SEED, unseen=UNSEEN, best=1.0, rewarder=REWARDER)
+    )
     bodies = {number: f"{number} if __import__('time').sleep(0.5) is None else 0" for number in range(2, 10)}
     attempts = [child(number, body, evaluator) for number, body in bodies.items()]
     for one in attempts:
@@ -236,6 +243,36 @@ def test_a_twin_of_a_new_best_shares_its_score(check, store):
     assert [(one.id, one.score) for one in store.best_programs(9, Direction.MAX)] == [(4, 5.0), (5, 5.0), (0, 1.0)]
 
 
+def test_what_was_checked_is_paid_by_what_counts(check, store):
+    """What fails, like an invalid program; a confirmed one for its worst run; their twins, too; the rest as before."""
+    failed, confirmed = {4: ONE_SEED, 5: ONE_SEED}, {6: LUCKY, 7: LUCKY}
+    check({**failed, **confirmed, 8: "3"})
+
+    paid = {one.id: one.reward for one in store.attempts_of(1)}
+    assert paid == {4: -0.1, 5: -0.1, 6: 5.0, 7: 5.0, 8: 3.0}
+
+
+def test_what_is_handed_on_is_paid_like_what_is_stored(evaluator, store):
+    """A learner may read either; and after a kill between two checks the step goes through its attempts once more."""
+    attempts = [child(number, body, evaluator) for number, body in {4: ONE_SEED, 6: LUCKY, 8: "3"}.items()]
+    store.insert_attempts(attempts)
+    for stored in (attempts, store.attempts_of(1)):
+        check = Check(seed=SEED, unseen=UNSEEN, best=1.0, rewarder=REWARDER)
+        confirmer = Confirmer(PROBLEM, evaluator, store, Heard(), check)
+        settled = confirmer.settle(stored)
+        confirmer.close()
+
+        assert [(one.id, one.score, one.reward) for one in settled] == [(4, None, -0.1), (6, 5.0, 5.0), (8, 3.0, 3.0)]
+
+
+def test_a_repetition_of_what_failed_is_none_of_a_valid_program(check, store):
+    """Where repetitions are not punished they are paid like what they repeat."""
+    confirmer, _ = check({4: ONE_SEED, 5: "7"})
+    known = [confirmer.as_it_counts(store.program(number)) for number in (4, 5)]
+
+    assert [(one.outcome, one.score) for one in known] == [(Outcome.INVALID, None), (Outcome.VALID, 7.0)]
+
+
 def test_the_best_is_never_lowered_by_what_was_confirmed_before(check, store):
     """A resumed step goes through its attempts once more, the lucky one first."""
     check({4: LUCKY, 5: "41"})
@@ -264,7 +301,9 @@ class FailsOnce:
 
 def test_a_verifier_that_fails_once_is_no_fault_of_the_program(evaluator, store):
     """The construction is verified by another one."""
-    confirmer = Confirmer(PROBLEM, FailsOnce(evaluator), store, Heard(), Check(seed=SEED, unseen=UNSEEN, best=1.0))
+    confirmer = Confirmer(
+        PROBLEM, FailsOnce(evaluator), store, Heard(), Check(seed=SEED, unseen=UNSEEN, best=1.0, rewarder=REWARDER)
+    )
     one = child(4, "7", evaluator)
     store.insert_attempt(one)
     confirmer.settle([one])
@@ -333,7 +372,9 @@ def test_a_construction_that_is_judged_differently_later_is_in_quarantine(store,
     )
     problem = load_problem("trivial", folder)
     with open_sandbox(require=Tier.NONE) as sandbox, Evaluator(problem, sandbox, workers=1) as evaluator:
-        confirmer = Confirmer(problem, evaluator, store, Heard(), Check(seed=SEED, unseen=UNSEEN, best=1.0))
+        confirmer = Confirmer(
+            problem, evaluator, store, Heard(), Check(seed=SEED, unseen=UNSEEN, best=1.0, rewarder=REWARDER)
+        )
         one = child(4, "7", evaluator)
         store.insert_attempt(one)
         confirmer.settle([one])

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from attempts import attempt, new_run
+from support import raw_rewarder
 
 from database import open_database
 from evolve.confirm import Check, Confirmer
@@ -160,7 +161,7 @@ def test_a_rule_is_a_new_best_only_if_it_plays_the_game(
     with open_database(f"sqlite:///{tmp_path / 'evolve.db'}") as database:
         store = new_run(database, str(tmp_path))
         store.insert_attempt(found)
-        check = Check(seed=1, unseen=2**61 + 7, best=5.2)
+        check = Check(seed=1, unseen=2**61 + 7, best=5.2, rewarder=raw_rewarder(PROBLEM))
         confirmer = Confirmer(PROBLEM, evaluator, store, Silent(), check)
         confirmer.settle([found])
         confirmer.close()
