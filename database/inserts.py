@@ -197,6 +197,20 @@ class RunInserts(RunAccess):
                 connection.execute(insert(CellRow), rows)
         self._prompts.clear()
 
+    def amend_report(self, report: StepReport) -> None:
+        """Put a report in the place of that of the same step, which is the last one.
+
+        Raises:
+            StoreError: This is not the last finished step, or the database failed; nothing is changed then.
+        """
+        run_id = self.record.id
+        last = select(func.max(StepRow.step)).where(StepRow.run_id == run_id)
+        with self._timed(), self._storage.writing(through_power_cut=True) as connection:
+            if connection.scalar(last) != report.step:
+                raise StoreError(f"step {report.step} of run {run_id} is not its last one: resume the run")
+            row = (StepRow.run_id == run_id, StepRow.step == report.step)
+            connection.execute(update(StepRow).where(*row).values(step_values(run_id, report)))
+
     def _membership(self, number: int, membership: Membership) -> Values:
         return {
             "run_id": self.record.id,

@@ -10,7 +10,7 @@ from database.codec import unpack_messages, unpack_text
 from database.mapping import to_evaluation, to_program
 from database.rows import AttemptRow, ConfirmationRow, EvaluationRow, ProgramRow, PromptRow
 from evolve.errors import NotFoundError
-from evolve.types import REPLY_FAILURES, Direction, Evaluation, Outcome, Program, PromptTally, StepsTally
+from evolve.types import REPLY_FAILURES, Account, Direction, Evaluation, Outcome, Program, PromptTally, StepsTally
 
 #: The id of the seed program and of its attempt, which no model made; merged programs, of other runs, lie below it.
 SEED_ID = 0
@@ -146,6 +146,30 @@ class RunReports(RunAccess):
         with self._reading() as connection:
             tokens, prompt_tokens = connection.execute(query).one()
         return int(tokens or 0), int(prompt_tokens or 0)
+
+    def account(self, direction: Direction, *, before_step: int) -> Account:
+        """Return what is stored of the completions of all steps before `before_step`."""
+        query = (
+            select(
+                AttemptRow.outcome,
+                func.count(),
+                func.count(case((self._improved(direction), 1))),
+                func.sum(AttemptRow.tokens),
+                func.sum(AttemptRow.prompt_tokens),
+            )
+            .outerjoin(ProgramRow, CHILD_OF_ATTEMPT)
+            .outerjoin(PARENT, PARENT_OF_ATTEMPT)
+            .where(AttemptRow.run_id == self.record.id, AttemptRow.step > 0, AttemptRow.step < before_step)
+            .group_by(AttemptRow.outcome)
+        )
+        with self._reading() as connection:
+            rows = connection.execute(query).all()
+        return Account(
+            outcomes={row[0]: row[1] for row in rows},
+            improved=sum(row[2] for row in rows),
+            tokens=sum(int(row[3]) for row in rows),
+            prompt_tokens=sum(int(row[4]) for row in rows),
+        )
 
     def steps_tally(self, after_step: int, direction: Direction) -> StepsTally:
         """Return what came of the completions of all steps after `after_step`."""

@@ -148,7 +148,7 @@ class RunStore(RunInserts, RunReports):
         """Return the valid attempts of steps before `before_step` whose program no membership holds, by id.
 
         A program whose twin, of the same identity, has a membership is settled too: a population holds one of them.
-        Attempts that are not valid are left out: that they have no membership does not say that no step counted them.
+        Attempts that are not valid are left out: they are no parents, and need no place.
         """
         own = exists().where(MembershipRow.run_id == ProgramRow.run_id, MembershipRow.program_id == ProgramRow.id)
         twin = exists().where(MembershipRow.run_id == ProgramRow.run_id, MembershipRow.identity == ProgramRow.identity)

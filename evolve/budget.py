@@ -1,7 +1,9 @@
 """When a run stops: budgets are stops of the first class, checked at every completion."""
 
+import contextlib
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from evolve.types import Attempt, Completion, Direction, Outcome
@@ -68,6 +70,39 @@ class Tally:
         """Set the best to what was confirmed."""
         with self._lock:
             self.best = best
+
+
+class Gate:
+    """Lets threads store something until it is shut, so that the reports of a run that was given up stay right."""
+
+    def __init__(self) -> None:
+        self._inside = 0
+        self._shut = False
+        self._condition = threading.Condition()
+
+    @property
+    def is_shut(self) -> bool:
+        """Whether nobody is let in any more."""
+        return self._shut
+
+    @contextlib.contextmanager
+    def passing(self) -> Iterator[bool]:
+        """Yield whether this thread may store something now; `shut` waits until it has left."""
+        with self._condition:
+            is_let_in = not self._shut
+            self._inside += is_let_in
+        try:
+            yield is_let_in
+        finally:
+            with self._condition:
+                self._inside -= is_let_in
+                self._condition.notify_all()
+
+    def shut(self) -> None:
+        """Let nobody in any more, and wait for those who are inside."""
+        with self._condition:
+            self._shut = True
+            self._condition.wait_for(lambda: self._inside == 0)
 
 
 def spent(budget: Budget, tally: Tally, *, best: float, steps: int, active_s: float) -> str | None:

@@ -98,6 +98,10 @@ class Confirmer:
             confirmation = self._known.get(attempt.id) or self._confirm(attempt)
             if confirmation.confirmed:
                 self.best = max(self.best, worth(attempt, confirmation, direction), key=direction.rank)
+        for attempt in sorted(attempts, key=lambda attempt: attempt.id):
+            twin = None if attempt.id in self._known else self._found.get(attempt.identity or "")
+            if twin is not None and not twin.confirmed and attempt.outcome is Outcome.VALID:
+                self._confirm(attempt)  # it looks like no best by now, and is as lucky
         with self._lock:
             self._give_up_waiting()
             self._begun = {}

@@ -15,19 +15,20 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from evolve.budget import Budget, Tally, booked, spent
+from evolve.budget import Budget, Gate, Tally, booked, spent
 from evolve.confirm import Check, Confirmer
 from evolve.decoding import Decoder, Decoding
 from evolve.errors import AbandonedError
 from evolve.evaluate import Evaluator, summary
+from evolve.lineage import ancestors, improved
 from evolve.parse import Child, ReplyFailure, parse_reply
 from evolve.prompt import Prompter
 from evolve.protocols import Engine, Observer, Store
 from evolve.reward import Rewarder, Trial
 from evolve.selection import Selection, as_member
-from evolve.standing import bests, is_cut, unchecked_best
+from evolve.standing import balanced, bests, is_cut, unchecked_best
 from evolve.types import (
     Attempt,
     Completion,
@@ -46,6 +47,7 @@ from evolve.types import (
 _PROGRAMS = 4096
 #: Threads for each evaluation that may run: some only wait for a sibling that is the same program.
 _THREADS = 4
+_GIVEN_UP = "the run was given up while a step was being made; resume it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +126,7 @@ class Evolution:
         self._slots = threading.Semaphore(settings.workers)
         self._running: dict[str, Future[tuple[Evaluation, ...]]] = {}
         self._lock = threading.Lock()
-        self._abandoned = threading.Event()
+        self._gate = Gate()  # shut once another thread has given this run up
         # Where nothing may be late, there is nothing to read beside another step.
         self._decoder = Decoder(parts.engine, budget, ahead=settings.ahead and settings.late > 0, clock=clock)
         self._late: list[Future[Attempt | None]] = []
@@ -134,8 +136,7 @@ class Evolution:
         best = bests(parts.store, direction)[0].score(direction)
         check = Check(seed=settings.seed, unseen=settings.unseen, best=best, rewarder=parts.rewarder)
         self._confirmer = Confirmer(parts.problem, parts.evaluator, parts.store, parts.observer, check)
-        unsettled = parts.store.unsettled(before_step=len(reports))
-        self._unsettled = [attempt for attempt in unsettled if not self._confirmer.in_quarantine(attempt.id)]
+        self._unsettled = parts.store.unsettled(before_step=len(reports))
         self._database_s = parts.store.database_s
         self.ended = ""
 
@@ -152,6 +153,9 @@ class Evolution:
         """
         if self._unchecked is not None:
             self._confirm([self._unchecked])
+        # What ended after its step, and before a kill or the end of a session, counts; the next step lets it in.
+        self._unsettled = self._confirm(self._unsettled)
+        self._balance()
         if is_cut(self._parts.store):
             yield self._last.step + 1
         while not (
@@ -182,11 +186,13 @@ class Evolution:
             is_enough=lambda: self._is_enough(number - 1),
         )
         harvested = self._harvest(decoding.attempts)
-        if self._abandoned.is_set():  # by another thread, and the step is not whole
-            raise AbandonedError("the run was given up while a step was being made; resume it")
-        attempts = self._confirm(sorted([*self._unsettled, *stored, *harvested], key=lambda attempt: attempt.id))
-        self._unsettled = []
-        self._finish(number, attempts, decoding, started=started)
+        if self._gate.is_shut:  # the step is not whole
+            raise AbandonedError(_GIVEN_UP)
+        attempts = self._confirm(sorted([*stored, *harvested], key=lambda attempt: attempt.id))
+        with self._gate.passing() as may_store:
+            if not may_store:
+                raise AbandonedError(_GIVEN_UP)
+            self._finish(number, attempts, decoding, started=started)
         return [
             tuple(attempt for attempt in attempts if attempt.step == number and self._group(attempt) == prompt.group)
             for prompt in prompts
@@ -201,19 +207,9 @@ class Evolution:
         # Only an evaluator of a task's own has anything to say of a valid program.
         remark = "" if parts.problem.harness is None else parts.store.attempt(parent.id).evaluations[0].feedback
         move = parts.prompter.move((step - 1) * self._settings.parents + group, seed=self._settings.seed)
-        ancestors = self._ancestors(parent, parts.prompter.settings.ancestors)
-        messages = parts.prompter.messages(parent, inspirations, failure, move, ancestors=ancestors, remark=remark)
+        line = ancestors(parent, parts.prompter.settings.ancestors, self._program)
+        messages = parts.prompter.messages(parent, inspirations, failure, move, ancestors=line, remark=remark)
         return GroupPrompt(step=step, group=group, draw=draw, parent=parent, messages=messages)
-
-    def _ancestors(self, parent: Program, most: int) -> list[Program]:
-        """Return the last `most` valid ancestors of a program, oldest first."""
-        line: list[Program] = []
-        program = parent
-        while len(line) < most and program.parent_id is not None:
-            program = self._program(program.parent_id)
-            if program.score is not None:
-                line.insert(0, program)
-        return line
 
     def _requests(self, prompts: Sequence[GroupPrompt], stored: set[int]) -> list[Request]:
         """Return the requests of a step without the completions that are stored already."""
@@ -276,7 +272,9 @@ class Evolution:
             score=None if outcome.is_lazy else score,
             finished_s=self._clock(),
         )
-        parts.store.insert_attempt(attempt)  # 8 insert
+        with self._gate.passing() as may_store:
+            if may_store or attempt.step > self._last.step:  # a resume looks for those of the unfinished step
+                parts.store.insert_attempt(attempt)  # 8 insert
         if self._is_over():  # nothing is confirmed any more
             return None
         if self._tally.add(attempt):
@@ -346,7 +344,7 @@ class Evolution:
         parts = self._parts
         born = [
             (as_member(attempt), attempt.draw.island)
-            for attempt in attempts
+            for attempt in sorted([*self._unsettled, *attempts], key=lambda attempt: attempt.id)
             if attempt.source is not None and not self._confirmer.in_quarantine(attempt.id)
         ]
         settled = parts.selection.finish_step(number, born)
@@ -358,7 +356,7 @@ class Evolution:
             attempts=len(attempts),
             outcomes=Counter(attempt.outcome for attempt in attempts),
             best=self.best,
-            improved=self._improved(attempts),
+            improved=improved(attempts, parts.problem.direction, self._program),
             tokens=sum(attempt.completion.tokens for attempt in attempts),
             prompt_tokens=sum(attempt.completion.prompt_tokens for attempt in attempts),
             generate_s=generated - started,
@@ -368,8 +366,19 @@ class Evolution:
             finished_s=finished,
         )
         parts.store.finish_step(report, settled.memberships, settled.cells)
-        self._last = report
+        self._last, self._unsettled = report, []
         parts.observer.stepped(report)
+
+    def _balance(self, *, since_s: float | None = None) -> None:
+        """Let the last report count what ended after it; the run has waited for that from `since_s` on, if it has."""
+        last = balanced(self._parts.store, self._parts.problem.direction)
+        if last == self._last:
+            return
+        if since_s is not None:
+            now = self._clock()
+            last = replace(last, tail_s=last.tail_s + now - since_s, finished_s=now)
+        self._parts.store.amend_report(last)
+        self._last = last
 
     def _confirm(self, attempts: Sequence[Attempt]) -> Sequence[Attempt]:
         """Check what looks better than the best, and return the attempts with what counts from then on."""
@@ -378,23 +387,13 @@ class Evolution:
         self._program.cache_clear()  # one that was checked just now may have been read before
         return attempts
 
-    def _improved(self, attempts: Sequence[Attempt]) -> int:
-        """Return how many attempts are better than their parent."""
-        direction = self._parts.problem.direction
-        parents = {attempt.draw.parent_id for attempt in attempts}
-        scores = {parent: self._program(parent).score for parent in parents}
-        pairs = ((attempt.score, scores[attempt.draw.parent_id]) for attempt in attempts)
-        return sum(
-            direction.gain(child, parent) > 0 for child, parent in pairs if child is not None and parent is not None
-        )
-
     def _is_enough(self, steps: int) -> bool:
         """Whether a step may stop decoding: a score that looks like the one to reach is checked before another."""
         now = self._clock()
         return spent(self._budget, self._tally, best=self._tally.best, steps=steps, active_s=now) is not None
 
     def _is_over(self) -> bool:
-        return self._abandoned.is_set() or self._budget.left_s(self._clock()) == 0.0
+        return self._gate.is_shut or self._budget.left_s(self._clock()) == 0.0
 
     def _id(self, step: int, group: int, sample: int) -> int:
         return 1 + ((step - 1) * self._settings.parents + group) * self._settings.samples + sample
@@ -410,10 +409,12 @@ class Evolution:
                 unfinished step again, and does without the stragglers of finished ones.
         """
         if abandon:
-            self._abandoned.set()
+            self._gate.shut()
+        started = self._clock()
         self._decoder.close(abandon=abandon)
         # What is queued is not cancelled, for who waits for it would not hear of that; it ends as soon as it begins.
         self._pool.shutdown(wait=not abandon)
         if not abandon:  # what ended after the last step is confirmed too; a resume lets in what is valid
             self._confirm([attempt for future in self._late if (attempt := future.result()) is not None])
         self._confirmer.close()
+        self._balance(since_s=None if abandon else started)

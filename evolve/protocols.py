@@ -4,10 +4,12 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Protocol
 
 from evolve.types import (
+    Account,
     ArchiveCell,
     Attempt,
     Completion,
     Confirmation,
+    Direction,
     Evaluation,
     Failure,
     Group,
@@ -82,6 +84,9 @@ class Store(Protocol):
     ) -> None:
         """Store the end of a step, the new memberships and the archive cells that were taken in one transaction."""
 
+    def amend_report(self, report: StepReport) -> None:
+        """Put a report in the place of that of the same step, which is the last one."""
+
     def insert_confirmation(
         self, confirmation: Confirmation, *, score: float | None = None, reward: float | None = None
     ) -> None:
@@ -128,9 +133,8 @@ class Store(Protocol):
     def unsettled(self, *, before_step: int) -> Sequence[Attempt]:
         """Return the valid attempts of steps before `before_step` whose program no membership holds, by id.
 
-        They were evaluated after their step had ended, and the run ended before another took them in. Of an attempt
-        that ended so late and made no valid program nobody knows any more whether a step has counted it: it is left
-        out, counts in no `StepReport` and, whatever `selection.failures` is, is no parent.
+        They were evaluated after their step had ended, and the run ended before another took them in. An attempt that
+        ended so late and made no valid program is left out: whatever `selection.failures` is, it is no parent.
         """
 
     def members(self) -> Sequence[Member]:
@@ -153,6 +157,9 @@ class Store(Protocol):
 
     def trainings(self) -> Sequence[Training]:
         """Return what the learner did after each step, by step."""
+
+    def account(self, direction: Direction, *, before_step: int) -> Account:
+        """Return what is stored of the completions of all steps before `before_step`."""
 
     def reports(self) -> Sequence[StepReport]:
         """Return the reports of all finished steps, in order."""

@@ -1,7 +1,8 @@
 """Where a run stands: its best programs that were confirmed, and what is in quarantine."""
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from evolve.confirm import best_run, counted
 from evolve.protocols import Store
@@ -56,6 +57,37 @@ def in_quarantine(store: Store) -> Sequence[Standing]:
 def is_cut(store: Store) -> bool:
     """Whether a kill cut the run short within a step, some of whose attempts are stored."""
     return bool(store.attempts_of(len(store.reports())))
+
+
+def balanced(store: Store, direction: Direction) -> StepReport:
+    """Return the last report, with what is stored of finished steps and no report has counted.
+
+    That is what ended after its step and was waited for by no other: at the end of a session, and after a kill. So the
+    reports add up to what the database holds of finished steps. It is no report of its own, which would be a step to
+    all that count steps: budgets, the learner and its checkpoints, a replay. Counting it in the next step would not do
+    either: a run that has ended has none. No list of what was counted is needed, which a kill could leave behind: what
+    is missing is the difference.
+    """
+    reports = store.reports()
+    last = reports[-1]
+    stored = store.account(direction, before_step=len(reports))
+    counted: Counter[Outcome] = Counter()
+    for report in reports[1:]:  # step 0 made no completions
+        counted.update(report.outcomes)
+    missing = Counter(stored.outcomes) - counted
+    # What a step that is not finished has confirmed is not yet the last one's.
+    scores = [one.score(direction) for one in bests(store, direction) if one.attempt.step <= last.step]
+    return replace(
+        last,
+        attempts=last.attempts + missing.total(),
+        outcomes=dict(Counter(last.outcomes) + missing),
+        best=max(last.best, *scores, key=direction.rank),
+        # Earlier versions counted what is in quarantine.
+        improved=max(0, last.improved + stored.improved - sum(report.improved for report in reports)),
+        tokens=last.tokens + stored.tokens - sum(report.tokens for report in reports),
+        prompt_tokens=last.prompt_tokens + stored.prompt_tokens - sum(report.prompt_tokens for report in reports),
+        stragglers=max(0, last.stragglers - missing.total()),
+    )
 
 
 def unchecked_best(store: Store, direction: Direction) -> Attempt | None:

@@ -26,6 +26,7 @@ from evolve.types.program import (
     Program,
 )
 from evolve.types.rollout import (
+    Account,
     Attempt,
     Completion,
     Draw,
@@ -42,6 +43,7 @@ from evolve.types.rollout import (
 
 __all__ = [
     "REPLY_FAILURES",
+    "Account",
     "ArchiveCell",
     "Attempt",
     "Bound",

@@ -122,15 +122,16 @@ class StepReport:
     """What one step did, with its times in seconds.
 
     Attributes:
-        attempts: Attempts that counted in this step; stragglers count in the next. Of those that ended after the last
-            step of a session only new valid programs count, in the first step after a resume.
+        attempts: Attempts that counted in this step; stragglers count in the next. The last step of a session counts
+            those, too, that ended after it (`evolve.standing.balanced`).
         outcomes: How many attempts ended how.
         best: Best score that counts in the run so far.
         improved: Attempts better than their parent.
         generate_s: From the first request to the last completion; to the step's end where that comes before.
         tail_s: From the last completion to the last evaluation that counted.
         database_s: Spent in the database, in all threads together.
-        stragglers: Completions and evaluations that the step did not wait for.
+        stragglers: Completions and evaluations that the step did not wait for; those that it counts all the same, as
+            the last one of a session, are left out.
     """
 
     step: int
@@ -145,6 +146,23 @@ class StepReport:
     database_s: float
     stragglers: int
     finished_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """What is stored of the completions of finished steps, whether or not a report has counted it.
+
+    Attributes:
+        outcomes: How many ended how.
+        improved: How many made a program that is better than its parent; none in quarantine is.
+        tokens: Of all of them.
+        prompt_tokens: Of their prompts, each counted as often as it was sent.
+    """
+
+    outcomes: Mapping[Outcome, int]
+    improved: int
+    tokens: int
+    prompt_tokens: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from attempts import attempt, cell_of, child, member_of, new_run, report, valid
 
 from database import Database, RunStore
 from evolve.errors import StoreError
-from evolve.types import Confirmation, Draw, Evaluation, Failure, Member, Origin, Outcome, Training
+from evolve.types import Account, Confirmation, Direction, Draw, Evaluation, Failure, Member, Origin, Outcome, Training
 
 
 def test_known_programs_are_those_of_earlier_steps(run: RunStore) -> None:
@@ -173,6 +173,36 @@ def test_confirmations_come_in_the_order_of_storing(run: RunStore) -> None:
     assert run.evaluations(2) == list(valid(2, 3.0).evaluations)
     with pytest.raises(StoreError):
         run.insert_confirmation(replace(confirmed, program_id=77))
+
+
+def test_the_account_holds_every_completion_of_the_steps_that_it_is_of(run: RunStore) -> None:
+    """Of any outcome, whether a report counts it or not; the seed program and what other runs gave are none."""
+    run.insert_attempt(valid(-1, 9.0, step=0, draw=Draw(island=0, parent_id=-1)))
+    run.insert_attempts((valid(1, 2.0), valid(2, 0.5), child(3, Outcome.CRASHED, None), attempt(4)))
+    run.insert_attempts((valid(5, 9.0, step=2), valid(6, 9.0, identity="lucky")))
+    failed = Confirmation(program_id=6, confirmed=False, reason="luck", origin=Origin.SCRATCH, evaluations=())
+    run.insert_confirmation(failed)
+
+    none = Account(outcomes={}, improved=0, tokens=0, prompt_tokens=0)
+    outcomes = {Outcome.VALID: 3, Outcome.CRASHED: 1, Outcome.NO_CODE: 1}
+    first = Account(outcomes=outcomes, improved=1, tokens=5 * 7, prompt_tokens=5 * 20)
+    assert run.account(Direction.MAX, before_step=1) == none
+    assert run.account(Direction.MAX, before_step=2) == first
+    assert run.account(Direction.MIN, before_step=2) == replace(first, improved=1)
+    assert run.account(Direction.MAX, before_step=3).improved == 2
+
+
+def test_the_last_report_may_be_amended_and_no_other(run: RunStore) -> None:
+    """What ended after the last step counts in it; an earlier one stands."""
+    run.finish_step(report(1), [])
+    run.finish_step(report(2), [])
+    amended = replace(report(2), attempts=9, outcomes={Outcome.INVALID: 9}, best=7.0, finished_s=99.0)
+    run.amend_report(amended)
+    for refused in (replace(report(1), attempts=9), report(3)):
+        with pytest.raises(StoreError, match="not its last one"):
+            run.amend_report(refused)
+
+    assert run.reports()[1:] == [report(1), amended]
 
 
 def test_a_confirmation_says_what_its_program_counts_as(run: RunStore) -> None:
