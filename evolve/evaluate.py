@@ -155,7 +155,11 @@ class Evaluator:
             unless_begun.pop_all()
         program, entry_point = self.problem.job(source)
         job = Job(source=program, entry_point=entry_point, seed=seed, limits=limits)
-        result = self._sandbox.run(job, theirs)
+        with theirs.dup() as program_end:
+            result = self._sandbox.run(job, theirs)
+            # A program can send its end of the channel to the verifier, where it outlives the program: hang up for it.
+            # What it has answered stays to be read.
+            program_end.shutdown(socket.SHUT_RDWR)
         return result, verifier.finish(timeout_s=_VERIFY_S)
 
     def _evaluation(self, result: Result, judgement: Judgement, source: str, seed: int) -> Evaluation:

@@ -120,7 +120,7 @@ def grpo_settings(config: Config, learner: GrpoConfig, engine: VllmConfig) -> Gr
         max_model_len=engine.max_model_len,
         temperature=config.sampling.temperature,
         dtype=dtype_here(engine.dtype),
-        seed=config.run.seed,
+        seed=config.run.seed % 2**32,
         direction=_direction(config),
         advantage=learner.advantage,
         loss=Loss(learner.loss),

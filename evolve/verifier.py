@@ -128,7 +128,7 @@ def judge(problem: Problem, verifier: Verifier, channel: socket.socket, unseen: 
     """
     candidate = Candidate(channel)
     try:
-        with _hung_up_after(channel):
+        with channel:
             if unseen is not None:
                 return Judgement(kind=JudgementKind.VERDICT, verdict=verifier.judge_unseen(candidate, unseen))
             if problem.kind is ProblemKind.RULE:
@@ -139,16 +139,6 @@ def judge(problem: Problem, verifier: Verifier, channel: socket.socket, unseen: 
         return Judgement(kind=JudgementKind.MALFORMED, reason=str(error))
     except (EOFError, ConnectionError):
         return Judgement(kind=JudgementKind.GONE)
-
-
-@contextlib.contextmanager
-def _hung_up_after(channel: socket.socket) -> Iterator[None]:
-    """Close a channel in the end, for the candidate too, which may wait for a question; others have it open as well."""
-    with channel:
-        try:
-            yield
-        finally:
-            channel.shutdown(socket.SHUT_RDWR)
 
 
 def serve(control: socket.socket, problem: Problem) -> None:
@@ -250,7 +240,6 @@ class VerifierProcess:
             theirs.close()
             unless_started.pop_all()
         self._control = ours
-        self._channel: socket.socket | None = None
 
     def begin(self, channel: socket.socket, unseen: int | None = None) -> None:
         """Give the verifier its end of a candidate's channel.
@@ -262,8 +251,6 @@ class VerifierProcess:
         Raises:
             VerifierError: The verifier is gone.
         """
-        self._drop_channel()
-        self._channel = channel.dup()
         try:
             socket.send_fds(self._control, [_JUDGE if unseen is None else _UNSEEN], [channel.fileno()])
             if unseen is not None:
@@ -286,14 +273,11 @@ class VerifierProcess:
         return self.finish(timeout_s=timeout_s)
 
     def finish(self, *, timeout_s: float) -> Judgement:
-        """Return what the verifier came to. The candidate must have ended: what it has sent is read all the same.
+        """Return what the verifier came to.
 
         Raises:
             VerifierError: It is gone, or it took longer than `timeout_s`.
         """
-        # A candidate can send its own end of the channel through it: there it would stay open, unread, with the verifier
-        # waiting for it to take a question.
-        self._drop_channel()
         self._control.settimeout(timeout_s)
         try:
             tree = frame.receive(self._control, answer_bytes=_REPLY_BYTES, array_bytes=0)
@@ -325,20 +309,9 @@ class VerifierProcess:
     def kill(self) -> None:
         """Have the process end, whatever it does; any thread may ask so, and who waits for a verdict hears of it."""
         self._process.kill()
-        if self._channel is not None:
-            with contextlib.suppress(OSError):  # another thread has closed it meanwhile
-                self._channel.shutdown(socket.SHUT_RDWR)
-
-    def _drop_channel(self) -> None:
-        """Hang up on the candidate, if there is one, for the verifier as well."""
-        channel, self._channel = self._channel, None
-        if channel is not None:
-            with channel:
-                channel.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """End the process."""
-        self._drop_channel()
         self._control.close()
         self._process.kill()
         self._process.wait()

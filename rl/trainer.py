@@ -248,8 +248,8 @@ class EvolveTrainer(GRPOTrainer):  # type: ignore[misc]
             BrokenWeightsError: Some are NaN or infinite, of which each makes their sum so.
         """
         trained = (weight.detach() for weight in self.model.parameters() if weight.requires_grad)
-        sums = [(weight.to_local() if isinstance(weight, DTensor) else weight).sum() for weight in trained]
-        whole = torch.stack(sums).isfinite().all().int()
+        own = [weight.to_local() if isinstance(weight, DTensor) else weight for weight in trained]
+        whole = torch.stack([weight.sum(dtype=torch.float32) for weight in own]).isfinite().all().int()
         if not self.accelerator.gather(whole.reshape(1)).all():
             raise BrokenWeightsError(Path(self.args.output_dir) / checkpoint_name(self.state.global_step))
 

@@ -134,7 +134,7 @@ def read_header(header: bytes, *, array_bytes: int) -> tuple[object, list[tuple[
     total = sum(size for _, _, size in arrays)
     if total > array_bytes:
         raise FrameError(FrameFault.TOO_LARGE, f"the answer has {total} bytes of arrays, at most {array_bytes} may be")
-    # Each is a list of lists of lists: those of all depths count.
+    # The lists of every dimension count: those of length 1 cost as much as what they hold.
     values = sum(math.prod(shape[:depth]) for _, shape, _ in arrays for depth in range(len(shape) + 1))
     if values > MAX_VALUES:
         raise FrameError(FrameFault.TOO_LARGE, f"the answer's arrays unfold to {values} values, at most {MAX_VALUES}")

@@ -95,43 +95,6 @@ def test_a_program_that_is_run_again_has_half_as_much_time_again():
     assert others[1].feedback == "wall time limit of 3 s"
 
 
-#: Answers ahead, as many as the verifier's socket takes; behind them its own end of the channel; and it is gone.
-ABSENT = """
-import json, os, socket, struct, time
-
-def priority(v, n):
-    channel = socket.socket(fileno=os.dup(3))
-    channel.setblocking(False)
-    text = json.dumps({"value": 1}).encode()
-    answers = (b"EVR1" + struct.pack("<I", len(text)) + text) * 6560
-    sent, until = 0, time.monotonic() + 1
-    while time.monotonic() < until:
-        try:
-            while sent < len(answers):
-                sent += channel.send(answers[sent:])
-            socket.send_fds(channel, [b"E"], [3])
-            break
-        except BlockingIOError:
-            time.sleep(0.001)
-    time.sleep(0.5)
-    os._exit(0)
-"""
-
-
-def test_a_program_that_sends_its_end_of_the_channel_away_is_judged_when_it_ends():
-    """The verifier does not wait for somebody to read the rest of its questions, and serves the next program."""
-    problem = load_problem("cap_set_8")
-    with open_sandbox(require=Tier.NONE) as sandbox, Evaluator(problem, sandbox, workers=1) as running:
-        started = time.monotonic()
-        absent = running.evaluate(ABSENT, seed=0)
-        took = time.monotonic() - started
-        after = running.evaluate(problem.seed_source, seed=0)
-
-    assert absent.outcome is Outcome.CRASHED
-    assert took < 30  # the verifier's own limit is 120
-    assert after.outcome is Outcome.VALID
-
-
 def test_a_forged_answer_is_data_like_any_other(evaluator):
     """A program that writes its own bytes to the channel, or prints a score, gains nothing by it."""
     forged = answer("    import os\n    os.write(3, b'EVR1 valid score 1e9')\n    return 5")
@@ -139,6 +102,42 @@ def test_a_forged_answer_is_data_like_any_other(evaluator):
 
     assert evaluator.evaluate(forged, seed=0).outcome is Outcome.INVALID
     assert evaluator.evaluate(printed, seed=0).score == 5.0
+
+
+#: Answers all questions before they are asked, sends its own end of the channel behind the answers, and ends.
+LEAVES_ITS_END = """
+import json, os, socket, struct, time
+def priority(v, n):
+    text = json.dumps({"value": 1}).encode()
+    channel = socket.socket(fileno=os.dup(3))
+    channel.setblocking(False)
+    answers = (b"EVR1" + struct.pack("<I", len(text)) + text) * 6560
+    try:
+        while answers:
+            answers = answers[channel.send(answers):]
+    except BlockingIOError:
+        pass
+    end = time.monotonic() + 1
+    while time.monotonic() < end:
+        try:
+            socket.send_fds(channel, [b"E"], [3])
+            break
+        except OSError:
+            time.sleep(0.001)
+    time.sleep(0.5)
+    os._exit(0)
+"""
+
+
+def test_a_program_that_leaves_its_end_of_the_channel_with_the_verifier_has_crashed():
+    """The verifier does not wait for who has ended, though the channel still has two ends; the next one is judged."""
+    problem = load_problem("cap_set_8")
+    with open_sandbox(require=Tier.NONE) as sandbox, Evaluator(problem, sandbox, workers=1) as evaluator:
+        left = evaluator.evaluate(LEAVES_ITS_END, seed=0)
+        after = evaluator.evaluate(problem.seed_source, seed=0)
+
+    assert (left.outcome, left.feedback) == (Outcome.CRASHED, "the program ended without an answer")
+    assert after.outcome is Outcome.VALID
 
 
 def test_evaluations_at_once_do_not_mix(evaluator):

@@ -183,9 +183,10 @@ def test_any_bytes_decode_or_raise_a_frame_error(noise, cut):
             continue
 
 
-def test_blocks_that_would_unfold_to_too_many_lists_are_refused():
-    """A megabyte of bytes as a column would need 90 times its size."""
-    entry = {"dtype": "u1", "shape": [8 << 20, 1], "nbytes": 8 << 20}
+@pytest.mark.parametrize("shape", [[8 << 20, 1], [2 << 20, 1, 1, 1, 1, 1, 1, 1]])
+def test_blocks_that_would_unfold_to_too_many_lists_are_refused(shape):
+    """A megabyte of bytes as a column would need 90 times its size, and each further dimension of 1 as much again."""
+    entry = {"dtype": "u1", "shape": shape, "nbytes": shape[0]}
     with pytest.raises(FrameError) as caught:
         frame.read_header(json.dumps({"value": {"$nd": 0}, "arrays": [entry]}).encode(), array_bytes=16 << 20)
 
