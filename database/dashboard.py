@@ -29,6 +29,7 @@ class Pulse:
 
     Attributes:
         step: The last finished step, -1 before the seed program's.
+        counted: Attempts that its report counts: more, when a session ends after it.
         attempt: The highest id of an attempt, -1 when there is none.
         missing: Ids below it without an attempt: it may come many steps late, or never.
         confirmation: The number of the last confirmation, -1 when there is none.
@@ -36,6 +37,7 @@ class Pulse:
     """
 
     step: int
+    counted: int
     attempt: int
     missing: int
     confirmation: int
@@ -74,15 +76,18 @@ class RunViews(RunStore):
     def pulse(self) -> Pulse:
         """Return what tells whether anything was stored since."""
         run_id = self.record.id
+        steps = select(StepRow.step, StepRow.attempts).where(StepRow.run_id == run_id).order_by(StepRow.step.desc())
         lasts = (
-            select(func.max(StepRow.step)).where(StepRow.run_id == run_id),
             select(func.max(ConfirmationRow.number)).where(ConfirmationRow.run_id == run_id),
             select(func.max(TrainingRow.step)).where(TrainingRow.run_id == run_id),
         )
         with self._reading() as connection:
-            step, confirmation, training = (-1 if (last := connection.scalar(q)) is None else last for q in lasts)
+            step, counted = connection.execute(steps.limit(1)).first() or (-1, 0)
+            confirmation, training = (-1 if (last := connection.scalar(q)) is None else last for q in lasts)
             attempt, missing = self._stored(connection)
-        return Pulse(step=step, attempt=attempt, missing=missing, confirmation=confirmation, training=training)
+        return Pulse(
+            step=step, counted=counted, attempt=attempt, missing=missing, confirmation=confirmation, training=training
+        )
 
     def _stored(self, connection: Connection) -> tuple[int, int]:
         """Return the highest id of an attempt, and how many ids below it have none.

@@ -94,10 +94,11 @@ class OpenRun:
             return cast(_Seen, computed[name])
 
     def reports(self) -> Sequence[StepReport]:
-        """Return the reports of all finished steps; only new ones are read."""
+        """Return the reports of all finished steps; only new ones are read, and the last one, which may count more now."""
         with self._memory.lock:
             known = self._memory.reports
-            known += self.views.reports_after(known[-1].step if known else -1)
+            before = known[-1].step - 1 if known else -1
+            known[-1:] = self.views.reports_after(before)
             return tuple(known)
 
     def sprouts(self) -> Sequence[Sprout]:

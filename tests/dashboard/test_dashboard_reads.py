@@ -1,6 +1,7 @@
 """The reads of the dashboard, on every kind of database."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 from attempts import attempt, member_of, new_run, report, valid
@@ -79,6 +80,7 @@ def test_the_pulse_changes_with_whatever_is_stored_and_with_nothing_else(made_da
             lambda: store.insert_confirmation(
                 Confirmation(program_id=3, confirmed=True, reason="", origin=Origin.SCRATCH, evaluations=())
             ),
+            lambda: store.amend_report(report(1, attempts=4)),
             lambda: store.insert_training(Training(step=1, values={"reward": 1.0})),
             lambda: store.insert_attempts([attempt(id_) for id_ in (2, 1)]),
         ):
@@ -119,6 +121,19 @@ def test_a_run_made_anew_in_the_place_of_another_is_read_anew(tmp_path):
             (run,) = catalog.all()[0]
             assert (run.record.seed, run.views.pulse().attempt) == (2, 0)
             assert run.reports()[0].outcomes == {Outcome.VALID: 1}
+
+
+def test_a_report_that_counts_more_in_the_end_is_read_again(tmp_path):
+    """What ended after the last step is in that step's report, also for who has read it before."""
+    with Catalog(runs=tmp_path) as catalog, made_up_run(tmp_path / "run") as growth:
+        growth.grow()
+        (run,) = catalog.all()[0]
+        first, last = run.reports()
+        growth.store.amend_report(replace(last, attempts=last.attempts + 3))
+
+        assert [one.attempts for one in run.reports()] == [first.attempts, last.attempts + 3]
+        growth.grow()
+        assert [one.step for one in run.reports()] == [0, 1, 2]
 
 
 def test_a_run_whose_new_database_is_damaged_comes_back_when_it_is_mended(tmp_path):
