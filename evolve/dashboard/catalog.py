@@ -94,7 +94,7 @@ class OpenRun:
             return cast(_Seen, computed[name])
 
     def reports(self) -> Sequence[StepReport]:
-        """Return the reports of all finished steps; only new ones are read, and the last one, which may count more now."""
+        """Return the reports of all finished steps; new ones are read, and the last one, which may count more now."""
         with self._memory.lock:
             known = self._memory.reports
             before = known[-1].step - 1 if known else -1
