@@ -71,16 +71,23 @@ class RunFigures:
     curve: Sequence[tuple[float, int, float]]
     last_third: LastThird | None = None
 
+    @property
+    def rises(self) -> Sequence[tuple[float, int, float]]:
+        """The curve; in records of earlier versions the best may have come after the last step, and ends it here."""
+        if not self.curve or self.curve[-1][2] == self.best:
+            return self.curve
+        return [*self.curve, (self.active_s, self.completions, self.best)]
+
     def reached(self, target: float, direction: Direction) -> tuple[float, int] | None:
         """Return active seconds and completions by the end of the step in which the best reached a target, or None."""
-        found = ((seconds, made) for seconds, made, best in self.curve if direction.gain(best, target) >= 0)
+        found = ((seconds, made) for seconds, made, best in self.rises if direction.gain(best, target) >= 0)
         return next(found, None)
 
     def points(self, against: Against) -> Points:
         """Return the best against what was spent: at the end of each step in which it rose, and of the run."""
         if not self.curve:
             return []
-        whole = [*self.curve, (self.active_s, self.completions, self.curve[-1][2])]
+        whole = [*self.rises, (self.active_s, self.completions, self.rises[-1][2])]
         return [
             (float(made) if against is Against.COMPLETIONS else seconds / 60, best) for seconds, made, best in whole
         ]

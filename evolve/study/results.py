@@ -268,7 +268,7 @@ def _run_table(arms: Sequence[ArmFigures]) -> list[str]:
     rows = [f"| {' | '.join(names)} |", f"|{' --- |' * len(names)}"]
     for arm in arms:
         for run in arm.runs:
-            seconds, made, _ = run.curve[-1] if run.curve else (0.0, 0, run.best)
+            seconds, made, _ = run.rises[-1] if run.rises else (0.0, 0, run.best)
             shares = (f"{100 * share(run):.1f}" for share in _SHARES.values())
             spent = (str(run.completions), str(run.tokens), f"{run.active_s:.0f}")
             entries = (arm.arm, str(run.seed), f"{run.best:.10g}", run.exact or "-", f"{made}; {seconds:.0f}")

@@ -350,6 +350,15 @@ def test_a_curve_goes_on_to_the_end_of_its_run():
     assert run(3.0).points(Against.MINUTES) == []
 
 
+def test_a_best_that_no_step_of_an_old_record_knew_came_at_the_end_of_its_run():
+    """Their curves leave out what ended after the last step; its target is reached, and its curve rises."""
+    found = run(3.0, curve=[(0.0, 0, 1.0), (1.5, 4, 2.0)])
+
+    assert found.reached(2.5, Direction.MAX) == (2.0, 8)
+    assert found.reached(1.5, Direction.MAX) == (1.5, 4)
+    assert found.points(Against.COMPLETIONS) == [(0.0, 1.0), (4.0, 2.0), (8.0, 3.0), (8.0, 3.0)]
+
+
 def test_pairs_are_of_the_same_problem_and_seed():
     """By hand: the arm is better where it should be higher, worse where it should be lower; one run has no partner."""
     problems = {"high": load_problem("cap_set_6"), "low": load_problem("bin_packing")}
