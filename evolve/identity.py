@@ -18,13 +18,22 @@ from collections.abc import Iterable, Iterator, Sequence
 #: Stands for every name that is bound but never read. No identifier, so that it is nobody's name.
 _UNREAD = "?"
 #: Built-in functions that reach names by text.
-_BY_TEXT = frozenset({"compile", "dir", "eval", "exec", "globals", "locals", "vars"})
+_BY_TEXT = frozenset({"compile", "dir", "eval", "exec", "getattr", "globals", "locals", "vars"})
 #: Whoever names one of these, as a name, an attribute, a module or a text, may look at the program itself.
 _MIRRORS = frozenset(
     {
         *("__builtins__", "__code__", "__dict__", "__doc__", "__globals__", "_getframe", "currentframe", "f_globals"),
         *("f_code", "f_lineno", "f_locals", "tb_frame", "tb_lineno", "builtins", "inspect", "linecache", "traceback"),
-        *("__annotations__", "__import__", "__qualname__", "import_module", "importlib"),
+        *(
+            "__annotations__",
+            "__import__",
+            "__qualname__",
+            "import_module",
+            "importlib",
+            "attrgetter",
+            "getdoc",
+            "pydoc",
+        ),
     }
 )
 #: Likewise, but for the bare name: `__name__` alone is the module's, by which many ask whether they are the main one.

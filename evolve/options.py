@@ -362,6 +362,9 @@ def _unknown_option(name: str, chosen: Mapping[str, str]) -> str:
 
 def _hint(name: str, known: Sequence[str], chosen: Mapping[str, str]) -> str:
     """Return which of the known options an unknown one may stand for, in words."""
+    groups = sorted({option.partition(".")[0] for option in known if "." in option})
+    if "." not in name and (near := difflib.get_close_matches(name, groups, n=1, cutoff=0.75)):
+        return f"did you mean {near[0]}?"
     group, _, last = name.rpartition(".")
     place, inside = group, [option for option in known if option.rpartition(".")[0] == group]
     variant = VARIANTS.get(group, {}).get(chosen.get(group, ""))

@@ -2,7 +2,7 @@
 
 A model may know published constructions by heart. Records are not shipped, so that a construction cannot be compared
 with theirs; but a program that recalls one has to spell it out. Not seen: numbers packed into a string by base64 or the
-like, and constructions that a short formula gives.
+like, constructions that a short formula gives, and numbers in other units among fewer others than half a construction.
 """
 
 import ast
@@ -50,7 +50,9 @@ def spells_out(source: str, construction: object) -> bool:
     """Whether half of a construction stands in the source as literals.
 
     Either half of its different values do (small whole numbers aside, and only if there are `FEWEST_VALUES` others), or
-    one literal list has half as many entries as the construction, and at least `SHORTEST_LIST`.
+    one literal list has half as many entries as the construction, and at least `SHORTEST_LIST`; or the whole program has
+    so many different literals that are no small whole numbers, for a construction may be spelled out in other units, in
+    several lists.
 
     >>> heights = [k / 64 for k in range(64)]
     >>> spells_out("a = [k / 64 for k in range(64)]", heights)
@@ -63,7 +65,8 @@ def spells_out(source: str, construction: object) -> bool:
     values = {leaf for leaf in leaves if _is_telling(leaf)}
     if len(values) >= FEWEST_VALUES and 2 * len(values & set(_literals(tree))) >= len(values):
         return True
-    return longest_list(tree) >= max(SHORTEST_LIST, len(leaves) / 2)
+    many = max(SHORTEST_LIST, len(leaves) / 2)
+    return longest_list(tree) >= many or len(set(filter(_is_telling, _numbers(tree)))) >= many
 
 
 def longest_list(tree: ast.AST) -> int:
@@ -85,6 +88,13 @@ def _literals(tree: ast.AST) -> Iterator[Fraction | str]:
                 # What is too large for a float is no number of a construction, but perhaps a string of digits.
                 numbers = map(float, _NUMBER.findall(node.value))
                 yield from (abs(Fraction(number)) for number in numbers if math.isfinite(number))
+
+
+def _numbers(tree: ast.AST) -> Iterator[Fraction | str]:
+    """Yield all numbers of a program that stand outside strings, without their signs."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and not isinstance(node.value, str):
+            yield from _leaves(node.value)
 
 
 def _leaves(value: object) -> Iterator[Fraction | str]:

@@ -397,6 +397,10 @@ def test_a_run_that_took_in_other_programs_finds_seeded_bests_from_then_on(check
 HEIGHTS = [((37 * k) % 101) / 101 for k in range(60)]
 
 
+#: 78 numbers, in three lists of 26 in a program that computes with other units.
+CIRCLES = [[k / 97, k / 89, k / 8300] for k in range(1, 27)]
+
+
 @pytest.mark.parametrize(
     ("source", "construction", "recalled"),
     [
@@ -407,6 +411,8 @@ HEIGHTS = [((37 * k) % 101) / 101 for k in range(60)]
         ("\n".join(f"a.append([{x!r}])" for x in HEIGHTS), [[x] for x in HEIGHTS], True),
         ("\n".join(f"a.append([-{x!r}])" for x in HEIGHTS), [[-x] for x in HEIGHTS], True),
         (f"a = {[7 * x for x in HEIGHTS]}; scale = 1 / 7", HEIGHTS, True),  # by the length of its list
+        ("\n".join(f"{name} = {[8 * circle[k] for circle in CIRCLES]}" for k, name in enumerate("xyr")), CIRCLES, True),
+        ("\n".join(f"x{k} = {k + 0.5}" for k in range(45)), CIRCLES, False),  # an honest program has fewer numbers
         ("a = [((37 * k) % 101) / 101 for k in range(60)]", HEIGHTS, False),
         (f"a = {[[k % 3, k % 2] for k in range(40)]}", [[k % 3, k % 2] for k in range(80)], True),
         ("a = [0, 1, 3, 7]", [0, 1, 3, 7], False),

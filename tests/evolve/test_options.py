@@ -53,6 +53,7 @@ def test_a_variant_brings_its_own_options():
         (["problem=circle_packing", "server.url=http://h/v1"], "did you mean database.url or engine.url?"),
         (["problem=circle_packing", "steps=3"], "did you mean budget.steps?"),
         (["problem=circle_packing", "modle=x"], "did you mean model?"),
+        (["problem=circle_packing", "selektion=puct"], "did you mean selection?"),
         (["problem=circle_packing", "api_key=k"], "evolve/config lists all options"),
         (["problem=circle_packing", "engine.kind=server"], "say engine=server"),
         (["problem=circle_packing", "budget.minutes=nan"], "budget.minutes=nan is no finite number"),

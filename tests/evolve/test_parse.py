@@ -429,6 +429,14 @@ def test_names_that_nothing_reads_do_not_change_the_identity(one, other):
         # `_` is a name like others, so that no unread name may turn into it.
         ("def solve(n):\n    _ = 1\n    x = 2\n    return _", "def solve(n):\n    _ = 1\n    _ = 2\n    return _"),
         ('def solve(n):\n    "1"\n    return solve.__doc__', 'def solve(n):\n    "2"\n    return solve.__doc__'),
+        (
+            'def solve(n):\n    "1"\n    return getattr(solve, "__do" + "c__")',
+            'def solve(n):\n    "2"\n    return getattr(solve, "__do" + "c__")',
+        ),
+        (
+            'import pydoc\ndef solve(n):\n    "1"\n    return pydoc.getdoc(solve)',
+            'import pydoc\ndef solve(n):\n    "2"\n    return pydoc.getdoc(solve)',
+        ),
         ("a, b = 1, 2\ndef solve(n):\n    return eval('a')", "b, a = 1, 2\ndef solve(n):\n    return eval('a')"),
         (
             "a, b = 1, 2\ndef solve(n):\n    return globals()[chr(97)]",
