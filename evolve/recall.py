@@ -50,9 +50,9 @@ def spells_out(source: str, construction: object) -> bool:
     """Whether half of a construction stands in the source as literals.
 
     Either half of its different values do (small whole numbers aside, and only if there are `FEWEST_VALUES` others), or
-    one literal list has half as many entries as the construction, and at least `SHORTEST_LIST`; or the whole program has
-    so many different literals that are no small whole numbers, for a construction may be spelled out in other units, in
-    several lists.
+    one literal list has half as many entries as the construction, and at least `SHORTEST_LIST`; or the whole program
+    has so many different literals that are no small whole numbers, for a construction may be spelled out in other
+    units, in several lists.
 
     >>> heights = [k / 64 for k in range(64)]
     >>> spells_out("a = [k / 64 for k in range(64)]", heights)

@@ -170,7 +170,8 @@ class VllmEngine:
         if len(ids) > room:
             raise ConfigError(
                 f"a prompt of {len(ids)} tokens and sampling.max_tokens={self._sampling.max_tokens} do not fit into "
-                f"engine.max_model_len={self._settings.max_model_len}; raise it, or lower sampling.max_tokens or prompt.inspirations"
+                f"engine.max_model_len={self._settings.max_model_len}; raise it, or lower sampling.max_tokens or "
+                "prompt.inspirations"
             )
         return ids
 
