@@ -138,9 +138,9 @@ class Search:
         self._examine()
         with self._engine.connect() as connection:
             best = connection.scalar(text("SELECT best FROM steps ORDER BY step DESC LIMIT 1"))
-            # Of the programs that a step took in: those that ended after the last one would count in the next.
-            members = "SELECT max(score) FROM programs WHERE id IN (SELECT program_id FROM memberships)"
-            return float(best or 0.0), float(connection.scalar(text(members)) or 0.0)
+            failed = "SELECT program_id FROM confirmations WHERE NOT confirmed"
+            rows = f"SELECT max(score) FROM programs WHERE id NOT IN ({failed})"
+            return float(best or 0.0), float(connection.scalar(text(rows)) or 0.0)
 
     @contextlib.contextmanager
     def _process(self, *words: str) -> Iterator["subprocess.Popen[bytes]"]:

@@ -120,10 +120,10 @@ def test_how_to_go_on_names_the_options_that_a_resume_was_given(replies, tmp_pat
     (run / "report" / "summary.md").mkdir()
     capsys.readouterr()
 
-    assert call(["resume", "budget.steps=2", f"run={run}", "budget.minutes=null", "sandbox.require='none'"]) == 1
+    assert call(["resume", "budget.steps=2", f"run={run}", "budget.minutes=null", "sandbox.require=none"]) == 1
     again = capsys.readouterr().out.splitlines()[-1]
     words = shlex.split(again.partition("go on with: evolve ")[2])
-    assert words == ["resume", f"run={run}", "budget.steps=2", "budget.minutes=null", "sandbox.require='none'"]
+    assert words == ["resume", f"run={run}", "budget.steps=2", "budget.minutes=null", "sandbox.require=none"]
 
 
 def test_runs_that_start_at_once_have_folders_of_their_own(replies, tmp_path):

@@ -189,7 +189,7 @@ def test_moves_are_told_apart_by_the_prompts_that_showed_them(store):
     view = views.moves_view(store, problem)
 
     assert view == [
-        {"move": "Climb. Then stop.", "completions": 2, "valid": 1.0, "improved": 1.0, "best": 7.0},
+        {"move": "Climb. Then stop.", "completions": 2, "valid": 1.0, "improved": 0.5, "best": 7.0},
         {"move": "Climb.", "completions": 3, "valid": 2 / 3, "improved": 0.0, "best": 1.0},
         {"move": None, "completions": 1, "valid": 0.0, "improved": 0.0, "best": None},
     ]
