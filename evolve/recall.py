@@ -51,8 +51,8 @@ def spells_out(source: str, construction: object) -> bool:
 
     Either half of its different values do (small whole numbers aside, and only if there are `FEWEST_VALUES` others), or
     one literal list has half as many entries as the construction, and at least `SHORTEST_LIST`; or the whole program
-    has so many different literals that are no small whole numbers, for a construction may be spelled out in other
-    units, in several lists.
+    has so many different literals that are no small whole numbers: one of at least `SHORTEST_LIST` numbers
+    may be spelled out in other units, in several lists.
 
     >>> heights = [k / 64 for k in range(64)]
     >>> spells_out("a = [k / 64 for k in range(64)]", heights)
@@ -66,7 +66,9 @@ def spells_out(source: str, construction: object) -> bool:
     if len(values) >= FEWEST_VALUES and 2 * len(values & set(_literals(tree))) >= len(values):
         return True
     many = max(SHORTEST_LIST, len(leaves) / 2)
-    return longest_list(tree) >= many or len(set(filter(_is_telling, _numbers(tree)))) >= many
+    if longest_list(tree) >= many:
+        return True
+    return len(leaves) >= SHORTEST_LIST and len(set(filter(_is_telling, _numbers(tree)))) >= many
 
 
 def longest_list(tree: ast.AST) -> int:

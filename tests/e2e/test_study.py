@@ -429,7 +429,7 @@ def test_wrong_words_are_answered_in_one_line(words, message):
 
 
 def test_the_line_to_go_on_with_can_be_typed(replies, tmp_path):
-    """A blank in a folder's name is quoted for the shell; without a minute, what is there is drawn; with more, it goes on."""
+    """A blank in a folder's name is quoted for the shell; without a minute, what is there is drawn."""
     folder = tmp_path / "my studies"
     folder.mkdir()
     words = [f"file={make(folder, replies([program(1)]))}", f"to={folder / 'out'}", "minutes=0"]
