@@ -2,11 +2,11 @@
 
 A program that beats the best so far has been run with the run's own two seeds, by which its whole lineage was chosen.
 It is run twice more, with seeds that no other program of the run gets, each time judged by a fresh verifier process,
-and may take half as much time again as the limit, to which it has kept;
-and another fresh process verifies its best construction again, as it is stored. A rule plays instances that are drawn
-for the check, where its problem can draw some. What fails is in quarantine: its reason is kept and shown, it is no
-best, and it does not enter the population, where it would be bred from for its luck. Nor is it paid for that, or a
-learner would be taught it: its reward becomes that of an invalid program, and a confirmed one's that of its worst run.
+and may take half as much time again as the limit, to which it has kept; and another fresh process verifies its best
+construction again, as it is stored. A rule plays instances that are drawn for the check, where its problem can draw
+some. What fails is in quarantine: its reason is kept and shown, it is no best, and it does not enter the population,
+where it would be bred from for its luck. Nor is it paid for that, or a learner would be taught it: its reward becomes
+that of an invalid program, and a confirmed one's that of its worst run.
 """
 
 import threading
